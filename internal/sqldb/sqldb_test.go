@@ -1,0 +1,212 @@
+package sqldb_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+var numbers = sqldb.Schema{Name: "numbers", Steps: []string{`CREATE TABLE numbers (n BIGINT PRIMARY KEY)`}}
+
+func open(t testing.TB, path string, schemas ...sqldb.Schema) *sqldb.DB {
+	t.Helper()
+	db, err := sqldb.Open(t.Context(), path, time.Now, schemas...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func insert(ctx context.Context, n int) func(*sqldb.Tx) error {
+	return func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO numbers (n) VALUES ($1)`, n)
+		return err
+	}
+}
+
+func count(t testing.TB, db *sqldb.DB) (n int) {
+	t.Helper()
+	err := db.Read(t.Context(), func(tx *sqldb.Tx) error {
+		return tx.QueryRow(t.Context(), `SELECT COUNT(*) FROM numbers`).Scan(&n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Writers that share a commit do not share their failures.
+func TestWritersStandAlone(t *testing.T) {
+	for _, path := range []string{":memory:", filepath.Join(t.TempDir(), "a ?%#b.db")} {
+		db := open(t, path, numbers)
+		var wg sync.WaitGroup
+		var wrong = errors.New("wrong")
+		for i := range 200 {
+			wg.Go(func() {
+				err := db.Write(t.Context(), func(tx *sqldb.Tx) error {
+					if err := insert(t.Context(), i)(tx); err != nil {
+						return err
+					}
+					if i%4 == 0 {
+						return wrong
+					}
+					return nil
+				})
+				if i%4 == 0 != errors.Is(err, wrong) {
+					t.Errorf("writer %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := count(t, db); n != 150 {
+			t.Errorf("%s: %d rows, want 150", path, n)
+		}
+	}
+}
+
+func TestPanicReachesItsCallerAlone(t *testing.T) {
+	db := open(t, ":memory:", numbers)
+	func() {
+		defer func() {
+			if p := recover(); p != "oh" {
+				t.Errorf("recovered %v", p)
+			}
+		}()
+		_ = db.Write(t.Context(), func(tx *sqldb.Tx) error {
+			_ = insert(t.Context(), 1)(tx)
+			panic("oh")
+		})
+	}()
+	if err := db.Write(t.Context(), insert(t.Context(), 2)); err != nil {
+		t.Error(err)
+	}
+	if n := count(t, db); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+func TestCancelledWriterWritesNothing(t *testing.T) {
+	db := open(t, ":memory:", numbers)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := db.Write(ctx, insert(ctx, 1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if n := count(t, db); n != 0 {
+		t.Errorf("%d rows, want 0", n)
+	}
+}
+
+func TestUniqueIsTold(t *testing.T) {
+	db := open(t, ":memory:", numbers)
+	for i, want := range []bool{false, true} {
+		if err := db.Write(t.Context(), insert(t.Context(), 7)); sqldb.IsUnique(err) != want {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+}
+
+// A full disk is an answer in words, and everything from before is still there.
+func TestFullDisk(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	pages := sqldb.Schema{Name: "pages", Steps: []string{`CREATE TABLE pages (b BYTEA); PRAGMA max_page_count = 40`}}
+	db := open(t, path, numbers, pages)
+	if err := db.Write(ctx, insert(ctx, 1)); err != nil {
+		t.Fatal(err)
+	}
+	err := db.Write(ctx, func(tx *sqldb.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO numbers (n) VALUES (2)`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO pages (b) VALUES (zeroblob(1000000))`)
+		return err
+	})
+	if !errors.Is(err, fault.Internal) || fault.Of(err).Message == fault.Of(errors.New("x")).Message {
+		t.Errorf("got %v, want words about the disk", err)
+	}
+	if n := count(t, db); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+	if err := db.Write(ctx, insert(ctx, 3)); err != nil {
+		t.Errorf("a small write after that: %v", err)
+	}
+}
+
+func TestSchema(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	next := sqldb.Schema{Name: "numbers", Steps: append(numbers.Steps[:1:1], `ALTER TABLE numbers ADD COLUMN name TEXT`)}
+	broken := sqldb.Schema{Name: "numbers", Steps: append(numbers.Steps[:1:1], `CREATE TABLE other (a TEXT); CREATE TABLE numbers (n TEXT)`)}
+	for _, step := range []struct {
+		name    string
+		schemas []sqldb.Schema
+		ok      bool
+		newer   bool
+	}{
+		{"new", []sqldb.Schema{numbers}, true, false},
+		{"same", []sqldb.Schema{numbers}, true, false},
+		{"broken upgrade leaves it as it was", []sqldb.Schema{broken}, false, false},
+		{"upgrade", []sqldb.Schema{next}, true, false},
+		{"older program", []sqldb.Schema{numbers}, false, true},
+		{"program without that feature", nil, false, true},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			db, err := sqldb.Open(ctx, path, time.Now, step.schemas...)
+			if (err == nil) != step.ok || errors.Is(err, sqldb.ErrNewerSchema) != step.newer {
+				t.Fatalf("got %v", err)
+			}
+			if db != nil {
+				_ = db.Close()
+			}
+		})
+	}
+}
+
+func TestClosed(t *testing.T) {
+	db, err := sqldb.Open(t.Context(), ":memory:", time.Now, numbers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Close(), db.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := db.Write(t.Context(), insert(t.Context(), 1)); !errors.Is(err, sqldb.ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	for _, writers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			db := open(b, filepath.Join(b.TempDir(), "db"), numbers)
+			todo := make(chan int)
+			var wg sync.WaitGroup
+			for range writers {
+				wg.Go(func() {
+					for n := range todo {
+						if err := db.Write(b.Context(), insert(b.Context(), n)); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			b.ResetTimer()
+			for i := range b.N {
+				todo <- i
+			}
+			close(todo)
+			wg.Wait()
+		})
+	}
+}
