@@ -1,0 +1,178 @@
+package secret
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// maxLabels is AWS's quota of staging labels on one version.
+const maxLabels = 20
+
+// holder returns the version that has a label, or "".
+func holder(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) (VersionID, error) {
+	var id VersionID
+	err := tx.QueryRow(ctx, `SELECT version FROM secret_labels WHERE arn = $1 AND label = $2`, arn, label).Scan(&id)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("reading a staging label: %w", err)
+	}
+	return id, nil
+}
+
+// Holder returns the version that has a label, or "" when none has.
+func (v *Vault) Holder(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) (VersionID, error) {
+	return holder(ctx, tx, arn, label)
+}
+
+func stages(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT label FROM secret_labels WHERE arn = $1 AND version = $2 ORDER BY position`, arn, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading staging labels: %w", err)
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var l string
+		if err := rows.Scan(&l); err != nil {
+			return nil, fmt.Errorf("reading staging labels: %w", err)
+		}
+		all = append(all, l)
+	}
+	return all, rows.Err()
+}
+
+// Stages returns the labelled versions of a secret with their labels.
+func (v *Vault) Stages(ctx context.Context, tx *sqldb.Tx, arn ARN) (map[VersionID][]string, error) {
+	rows, err := tx.Query(ctx, `SELECT version, label FROM secret_labels WHERE arn = $1 ORDER BY position`, arn)
+	if err != nil {
+		return nil, fmt.Errorf("reading staging labels: %w", err)
+	}
+	defer rows.Close()
+	all := map[VersionID][]string{}
+	for rows.Next() {
+		var id VersionID
+		var l string
+		if err := rows.Scan(&id, &l); err != nil {
+			return nil, fmt.Errorf("reading staging labels: %w", err)
+		}
+		all[id] = append(all[id], l)
+	}
+	return all, rows.Err()
+}
+
+// attach puts a label on a version, off any other. It knows nothing of
+// AWSCURRENT's consequences.
+func attach(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, label string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO secret_labels (position, arn, label, version)
+		VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM secret_labels WHERE arn = $1), $1, $2, $3)
+		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position
+		WHERE secret_labels.version <> excluded.version`, arn, label, id)
+	if err != nil {
+		return fmt.Errorf("attaching %s: %w", label, err)
+	}
+	return nil
+}
+
+func detach(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM secret_labels WHERE arn = $1 AND label = $2`, arn, label)
+	if err != nil {
+		return fmt.Errorf("detaching %s: %w", label, err)
+	}
+	return nil
+}
+
+// attachAll attaches the labels that a new value names. A new AWSCURRENT ends a
+// rotation under way: AWSPENDING goes, unless the caller named it too.
+func attachAll(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, labels []string) (promoted bool, err error) {
+	named := map[string]bool{}
+	for _, l := range labels {
+		named[l] = true
+	}
+	if named[Current] && !named[Pending] {
+		if err := detach(ctx, tx, arn, Pending); err != nil {
+			return false, err
+		}
+	}
+	for _, l := range labels {
+		if err := move(ctx, tx, arn, id, l); err != nil {
+			return false, err
+		}
+	}
+	return named[Current], underLimit(ctx, tx, arn, id)
+}
+
+// move puts a label on a version. With AWSCURRENT goes AWSPREVIOUS: onto the
+// version that had AWSCURRENT, off every other.
+func move(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, label string) error {
+	if label != Current {
+		return attach(ctx, tx, arn, id, label)
+	}
+	from, err := holder(ctx, tx, arn, Current)
+	if err != nil || from == id {
+		return err
+	}
+	if err := attach(ctx, tx, arn, id, Current); err != nil {
+		return err
+	}
+	if from == "" {
+		return nil
+	}
+	return attach(ctx, tx, arn, from, Previous)
+}
+
+func underLimit(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
+	all, err := stages(ctx, tx, arn, id)
+	if err == nil && len(all) > maxLabels {
+		return ErrLimitExceeded.Errorf("You can't attach more than %d staging labels to a version of a secret.", maxLabels)
+	}
+	return err
+}
+
+// MoveLabel is UpdateSecretVersionStage: it moves label from one version to
+// another, or attaches it (from is "") or removes it (to is "").
+func (v *Vault) MoveLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label string, from, to VersionID) error {
+	if from == "" && to == "" {
+		return ErrInvalidParameter.Errorf("You must provide RemoveFromVersionId, MoveToVersionId, or both.")
+	}
+	if err := checkFrom(ctx, tx, arn, label, from, to); err != nil {
+		return err
+	}
+	if to == "" {
+		return v.removeLabel(ctx, tx, arn, label)
+	}
+	version, err := v.ByID(ctx, tx, arn, to)
+	if err != nil {
+		return err
+	}
+	if version == nil {
+		return ErrNotFound.Errorf("Secrets Manager can't find the specified secret value for VersionId: %s", to)
+	}
+	if err := move(ctx, tx, arn, to, label); err != nil {
+		return err
+	}
+	return errors.Join(underLimit(ctx, tx, arn, to), touch(ctx, tx, arn))
+}
+
+func (v *Vault) removeLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) error {
+	if label == Current {
+		return ErrInvalidParameter.Errorf("You can't remove the staging label AWSCURRENT from a version. You can only move it to another version with MoveToVersionId.")
+	}
+	return errors.Join(detach(ctx, tx, arn, label), touch(ctx, tx, arn))
+}
+
+// checkFrom makes sure that the caller knows where the label is now.
+func checkFrom(ctx context.Context, tx *sqldb.Tx, arn ARN, label string, from, to VersionID) error {
+	now, err := holder(ctx, tx, arn, label)
+	switch {
+	case err != nil:
+		return err
+	case from == "" && now != "" && now != to:
+		return ErrInvalidParameter.Errorf("The parameter RemoveFromVersionId can't be empty. Staging label %s is currently attached to version %s, so you must explicitly reference that version in RemoveFromVersionId.", label, now)
+	case from != "" && from != now:
+		return ErrInvalidParameter.Errorf("When you move staging label %s, if you specify RemoveFromVersionId, it must be set to the version that currently has the staging label %s.", label, label)
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+// Package secret keeps what a secret is: its name and ARN, its versions with
+// their staging labels, and its soft deletion. It knows no protocol and no
+// rotation.
+//
+// What it keeps true:
+//   - a staging label is on at most one version of a secret;
+//   - a secret that ever had AWSCURRENT keeps it, and the version that lost it
+//     last has AWSPREVIOUS;
+//   - a value lies on disk only sealed, bound to its ARN and version id.
+//
+// Methods take the caller's transaction, so that smapi and the scheduler can
+// change a secret and their own tables together. Sealing and opening happen
+// outside of transactions, since a key may live in a remote service.
+package secret
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/envelope"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// The staging labels that have a meaning of their own.
+const (
+	Current  = "AWSCURRENT"
+	Previous = "AWSPREVIOUS"
+	Pending  = "AWSPENDING"
+)
+
+// Failures that callers see.
+var (
+	ErrNotFound         = fault.Kind{Code: "ResourceNotFoundException", Status: 400}
+	ErrExists           = fault.Kind{Code: "ResourceExistsException", Status: 400}
+	ErrInvalidRequest   = fault.Kind{Code: "InvalidRequestException", Status: 400}
+	ErrInvalidParameter = fault.Kind{Code: "InvalidParameterException", Status: 400}
+	ErrLimitExceeded    = fault.Kind{Code: "LimitExceededException", Status: 400}
+	ErrValidation       = fault.Kind{Code: "ValidationException", Status: 400}
+	ErrInvalidNextToken = fault.Kind{Code: "InvalidNextTokenException", Status: 400}
+)
+
+// VersionID names a version of a secret: the ClientRequestToken that made it.
+type VersionID string
+
+// Secret is a secret without its values.
+type Secret struct {
+	ARN           ARN
+	Name          string
+	Description   string
+	KMSKeyID      string // empty: the default key
+	Type          string // the partner's type of a managed external secret
+	OwningService string
+	Tags          []Tag // nil: never tagged
+	Created       time.Time
+	Changed       time.Time
+	Accessed      *time.Time // midnight UTC of the last day it was read
+	DeleteAt      *time.Time // scheduled for deletion
+}
+
+// Tag is a tag of a secret.
+type Tag struct{ Key, Value string }
+
+// Deleted reports whether the secret is scheduled for deletion.
+func (s *Secret) Deleted() bool { return s.DeleteAt != nil }
+
+// RequireLive returns ErrInvalidRequest for a secret that is scheduled for
+// deletion.
+func (s *Secret) RequireLive() error {
+	if s.Deleted() {
+		return ErrInvalidRequest.Errorf("You can't perform this operation on the secret because it was marked for deletion.")
+	}
+	return nil
+}
+
+// Vault is all secrets of a server.
+type Vault struct{ keys *envelope.Keyring }
+
+// NewVault returns a Vault that seals with keys.
+func NewVault(keys *envelope.Keyring) *Vault { return &Vault{keys: keys} }
+
+// Schema is the tables of this package.
+var Schema = sqldb.Schema{Name: "secret", Steps: []string{`
+CREATE TABLE secrets (
+	arn TEXT PRIMARY KEY,
+	account TEXT NOT NULL, region TEXT NOT NULL, name TEXT NOT NULL,
+	description TEXT NOT NULL, kms_key_id TEXT NOT NULL,
+	type TEXT NOT NULL, owning_service TEXT NOT NULL,
+	tagged BIGINT NOT NULL, -- 1 once it had a tag
+	created_at BIGINT NOT NULL, changed_at BIGINT NOT NULL,
+	accessed_at BIGINT, delete_at BIGINT,
+	UNIQUE (account, region, name)
+);
+CREATE INDEX secrets_created ON secrets (account, region, created_at, arn);
+CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;
+CREATE TABLE secret_versions (
+	arn TEXT NOT NULL, id TEXT NOT NULL,
+	kind TEXT NOT NULL, -- reserved (no value yet), string, binary
+	key_id TEXT NOT NULL, wrapped BYTEA, ciphertext BYTEA,
+	created_at BIGINT NOT NULL, accessed_at BIGINT,
+	PRIMARY KEY (arn, id)
+);
+CREATE TABLE secret_labels (
+	position BIGINT NOT NULL, -- the order in which labels were attached
+	arn TEXT NOT NULL, label TEXT NOT NULL, version TEXT NOT NULL,
+	PRIMARY KEY (arn, label)
+);
+CREATE TABLE secret_tags (
+	position BIGINT NOT NULL, -- the order in which keys were first set
+	arn TEXT NOT NULL, tag_key TEXT NOT NULL, tag_value TEXT NOT NULL,
+	PRIMARY KEY (arn, tag_key)
+);`}}
+
+const secretColumns = `arn, name, description, kms_key_id, type, owning_service, tagged,
+	created_at, changed_at, accessed_at, delete_at`
+
+func scanSecret(scan func(...any) error) (*Secret, error) {
+	var s Secret
+	var tagged bool
+	var created, changed int64
+	var accessed, deleteAt sql.NullInt64
+	err := scan(&s.ARN, &s.Name, &s.Description, &s.KMSKeyID, &s.Type, &s.OwningService, &tagged,
+		&created, &changed, &accessed, &deleteAt)
+	if err != nil {
+		return nil, err
+	}
+	s.Created, s.Changed = time.UnixMilli(created).UTC(), time.UnixMilli(changed).UTC()
+	s.Accessed, s.DeleteAt = sqldb.Time(accessed), sqldb.Time(deleteAt)
+	if tagged {
+		s.Tags = []Tag{}
+	}
+	return &s, nil
+}
+
+func notFound() error {
+	return ErrNotFound.Errorf("Secrets Manager can't find the specified secret.")
+}
+
+// Find returns the secret, also when it is scheduled for deletion; ErrNotFound
+// when there is none or its recovery window has ended.
+func (v *Vault) Find(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, error) {
+	s, err := scanSecret(tx.QueryRow(ctx, `SELECT `+secretColumns+` FROM secrets
+		WHERE arn = $1 AND (delete_at IS NULL OR delete_at > $2)`, arn, sqldb.Millis(tx.Now)).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, notFound()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding a secret: %w", err)
+	}
+	if s.Tags == nil {
+		return s, nil
+	}
+	s.Tags, err = tags(ctx, tx, arn)
+	return s, err
+}
+
+// FindLive is Find for operations that a secret scheduled for deletion refuses.
+func (v *Vault) FindLive(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, error) {
+	s, err := v.Find(ctx, tx, arn)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.RequireLive()
+}
+
+func tags(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Tag, error) {
+	rows, err := tx.Query(ctx, `SELECT tag_key, tag_value FROM secret_tags WHERE arn = $1 ORDER BY position`, arn)
+	if err != nil {
+		return nil, fmt.Errorf("reading tags: %w", err)
+	}
+	defer rows.Close()
+	all := []Tag{}
+	for rows.Next() {
+		var t Tag
+		if err := rows.Scan(&t.Key, &t.Value); err != nil {
+			return nil, fmt.Errorf("reading tags: %w", err)
+		}
+		all = append(all, t)
+	}
+	return all, rows.Err()
+}
+
+// SetTag sets one tag, keeping the place of a key that exists.
+func (v *Vault) SetTag(ctx context.Context, tx *sqldb.Tx, arn ARN, t Tag) error {
+	_, err := tx.Exec(ctx, `INSERT INTO secret_tags (position, arn, tag_key, tag_value)
+		VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM secret_tags WHERE arn = $1), $1, $2, $3)
+		ON CONFLICT (arn, tag_key) DO UPDATE SET tag_value = excluded.tag_value`, arn, t.Key, t.Value)
+	if err != nil {
+		return fmt.Errorf("setting a tag: %w", err)
+	}
+	_, err = tx.Exec(ctx, `UPDATE secrets SET tagged = 1 WHERE arn = $1`, arn)
+	return err
+}
+
+// touch moves LastChangedDate.
+func touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+	_, err := tx.Exec(ctx, `UPDATE secrets SET changed_at = $2 WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
+	return err
+}
