@@ -1,0 +1,260 @@
+package wire
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/iam"
+)
+
+// Config is what NewHandler needs.
+type Config struct {
+	Services []Service
+	// Verify names the caller of a request whose body was read into the second
+	// argument; a Caller with an empty Service is taken for any service. Needed.
+	Verify func(*http.Request, []byte) (iam.Caller, error)
+	// Guard is asked before every operation. Needed.
+	Guard *iam.Guard
+	// Log gets what callers must not see; nil means nowhere.
+	Log *slog.Logger
+}
+
+var (
+	errTooLarge = fault.Kind{Code: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge}
+	errBadBody  = fault.Kind{Code: "SerializationException", Status: http.StatusBadRequest}
+)
+
+type handler struct {
+	Config
+	services []*service
+}
+
+// protocol is one way of writing requests and answers.
+type protocol interface {
+	// operation finds what is called by the request's head alone. Query
+	// answers nil, nil: there the body names it.
+	operation(s *service, r *http.Request) (*operation, error)
+	// decode fills c.in, and c.op where operation could not.
+	decode(c *call) error
+	// encode writes the answer of a call that succeeded.
+	encode(c *call, out any) (answer, error)
+	// refuse writes a failure. It must not fail itself.
+	refuse(s *service, f *fault.Fault, requestID string) answer
+}
+
+// call is one request on its way through the house.
+type call struct {
+	request   *http.Request
+	requestID string
+	service   *service
+	op        *operation
+	body      []byte
+	in        any
+}
+
+// answer is a whole response but for the headers that all of them share.
+type answer struct {
+	status      int
+	contentType string
+	header      http.Header // more headers, often nil
+	body        []byte
+}
+
+// NewHandler returns a handler for all services of cfg. It refuses services
+// that cannot be told apart and operations that are not complete.
+func NewHandler(cfg Config) (http.Handler, error) {
+	if cfg.Verify == nil || cfg.Guard == nil {
+		return nil, errors.New("wire: Verify and Guard are needed")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{Config: cfg}
+	known := map[string]bool{}
+	for _, s := range cfg.Services {
+		compiled, err := compile(s)
+		if err != nil {
+			return nil, fmt.Errorf("wire: service %s: %w", s.Name, err)
+		}
+		key := compiled.identity()
+		if known[key] {
+			return nil, fmt.Errorf("wire: service %s is registered twice", key)
+		}
+		known[key] = true
+		h.services = append(h.services, compiled)
+	}
+	if len(h.services) == 0 {
+		return nil, errors.New("wire: no services")
+	}
+	return h, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{request: r, requestID: uuid.NewString(), service: h.pick(r)}
+	write(w, c.requestID, h.answer(w, c))
+}
+
+// answer turns whatever happens into something that can be written.
+func (h *handler) answer(w http.ResponseWriter, c *call) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.logPanic(c, p)
+			a = c.refuse(fault.Of(errors.New("panic")))
+		}
+	}()
+	a, err := h.serve(w, c)
+	if err == nil {
+		return a
+	}
+	if _, shown := errors.AsType[*fault.Fault](err); !shown {
+		h.logInternal(c, err)
+	}
+	return c.refuse(fault.Of(err))
+}
+
+func (h *handler) serve(w http.ResponseWriter, c *call) (answer, error) {
+	op, err := c.service.protocol.operation(c.service, c.request)
+	if err != nil {
+		return answer{}, err
+	}
+	c.op = op
+	if err := c.readBody(w); err != nil {
+		return answer{}, err
+	}
+	caller, err := h.verify(c)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := c.service.protocol.decode(c); err != nil {
+		return answer{}, err
+	}
+	ctx := iam.WithCaller(c.request.Context(), caller)
+	out, err := c.op.run(ctx, c.in, func(res iam.Resource) error {
+		return h.Guard.Check(ctx, caller, c.op.iamAction, res)
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	if raw, ok := out.(*Raw); ok {
+		return answer{status: cmp.Or(raw.Status, c.op.status), header: raw.Header, body: raw.Body}, nil
+	}
+	return c.service.protocol.encode(c, out)
+}
+
+// verify names the caller, who must have signed for this very service: a
+// signature for one service is no permission to speak to another.
+func (h *handler) verify(c *call) (iam.Caller, error) {
+	caller, err := h.Verify(c.request, c.body)
+	if err != nil {
+		return iam.Caller{}, err
+	}
+	if caller.Service != "" && caller.Service != c.service.Name {
+		return iam.Caller{}, iam.ErrInvalidSignature.Errorf("Credential should be scoped to correct service: '%s'.", c.service.Name)
+	}
+	caller.RequestID = c.requestID
+	return caller, nil
+}
+
+// trustedLength is the most bytes that are reserved on the word of a stranger's
+// Content-Length; longer bodies get memory as they arrive.
+const trustedLength = 64 << 10
+
+// readBody reads at most one byte more than is allowed.
+func (c *call) readBody(w http.ResponseWriter) error {
+	limit := c.maxBody()
+	length := c.request.ContentLength
+	if length > limit {
+		return c.tooLarge(limit)
+	}
+	if c.request.Body == nil || length == 0 {
+		return nil
+	}
+	body := http.MaxBytesReader(w, c.request.Body, limit)
+	var err error
+	if 0 < length && length <= trustedLength {
+		c.body = make([]byte, length)
+		_, err = io.ReadFull(body, c.body)
+	} else {
+		c.body, err = io.ReadAll(body)
+	}
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return c.tooLarge(limit)
+	}
+	if err != nil {
+		return errBadBody.Errorf("The request body ended early.")
+	}
+	return nil
+}
+
+func (c *call) maxBody() int64 {
+	if c.op != nil {
+		return c.op.maxBody
+	}
+	return c.service.maxBody
+}
+
+func (c *call) tooLarge(limit int64) error {
+	return errTooLarge.Errorf("Request must be smaller than %d bytes for the %s operation", limit, c.action())
+}
+
+func (c *call) action() string {
+	if c.op == nil {
+		return "requested"
+	}
+	return c.op.action
+}
+
+func (c *call) refuse(f *fault.Fault) answer {
+	return c.service.protocol.refuse(c.service, f, c.requestID)
+}
+
+// write sends an answer. An error of the connection has nobody left to tell.
+func write(w http.ResponseWriter, requestID string, a answer) {
+	header := w.Header()
+	for name, values := range a.header {
+		header[http.CanonicalHeaderKey(name)] = values
+	}
+	header["X-Amzn-Requestid"] = []string{requestID}
+	if a.contentType != "" {
+		header["Content-Type"] = []string{a.contentType}
+	}
+	if a.status != http.StatusNoContent {
+		header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body)
+}
+
+// logInternal is the end of every error that a caller must not see.
+func (h *handler) logInternal(c *call, err error) {
+	level := slog.LevelError
+	if c.request.Context().Err() != nil {
+		level = slog.LevelInfo // the caller has gone; that is no fault of ours
+	}
+	h.Log.LogAttrs(context.Background(), level, "request failed", slog.String("service", c.service.Name),
+		slog.String("action", c.action()), slog.String("requestId", c.requestID), slog.Any("error", err))
+}
+
+// logPanic writes where it happened. What a panic carries may hold a secret,
+// so only the runtime's own texts are written.
+func (h *handler) logPanic(c *call, p any) {
+	what := fmt.Sprintf("%T", p)
+	if err, ok := p.(runtime.Error); ok {
+		what = err.Error()
+	}
+	h.Log.LogAttrs(context.Background(), slog.LevelError, "panic in handler", slog.String("service", c.service.Name),
+		slog.String("action", c.action()), slog.String("requestId", c.requestID), slog.String("panic", what),
+		slog.String("stack", string(debug.Stack())))
+}

@@ -1,0 +1,111 @@
+package wire
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// ErrValidation is a value outside the bounds that the API's model sets.
+var ErrValidation = fault.Kind{Code: "ValidationException", Status: http.StatusBadRequest}
+
+// Violations collects what AWS's front end would object to, in its words. The
+// zero value is ready. Paths are written as AWS does: secretId,
+// filters.1.member.key.
+//
+// Methods that take a pointer accept nil: an absent member breaks no bound.
+type Violations struct{ texts []string }
+
+// Required objects to a member that is not set.
+func (v *Violations) Required(path string, set bool) {
+	if !set {
+		v.add("Value null at '%s' failed to satisfy constraint: Member must not be null", path)
+	}
+}
+
+// Length objects to a string of fewer than least or more than most characters.
+func (v *Violations) Length(path string, value *string, least, most int) {
+	if value != nil {
+		v.length("Value '"+*value+"' at", path, utf8.RuneCountInString(*value), least, most)
+	}
+}
+
+// SensitiveLength is Length without showing the value, for secrets and blobs
+// of which only the length n is given. Call it only if the member is set.
+func (v *Violations) SensitiveLength(path string, n, least, most int) {
+	v.length("Value at", path, n, least, most)
+}
+
+// Count objects to a list of fewer than least or more than most items, if it is
+// set. The items are not shown.
+func (v *Violations) Count(path string, set bool, n, least, most int) {
+	if set {
+		v.length("Value at", path, n, least, most)
+	}
+}
+
+// Member is the path of the list item with index i, counted from 0: AWS writes
+// tags.1.member for the first of tags.
+func Member(path string, i int) string { return path + "." + strconv.Itoa(i+1) + ".member" }
+
+func (v *Violations) length(lead, path string, n, least, most int) {
+	switch {
+	case n < least:
+		v.add("%s '%s' failed to satisfy constraint: Member must have length greater than or equal to %d", lead, path, least)
+	case n > most:
+		v.add("%s '%s' failed to satisfy constraint: Member must have length less than or equal to %d", lead, path, most)
+	}
+}
+
+// Range objects to a number below least or above most.
+func (v *Violations) Range(path string, value *int64, least, most int64) {
+	switch {
+	case value == nil:
+	case *value < least:
+		v.add("Value '%d' at '%s' failed to satisfy constraint: Member must have value greater than or equal to %d", *value, path, least)
+	case *value > most:
+		v.add("Value '%d' at '%s' failed to satisfy constraint: Member must have value less than or equal to %d", *value, path, most)
+	}
+}
+
+// Pattern objects to a string that re does not match. re must be anchored at
+// both ends, as "^(?:…)$" or "^…$"; the anchors are not shown, AWS's models have none.
+func (v *Violations) Pattern(path string, value *string, re *regexp.Regexp) {
+	if value == nil || re.MatchString(*value) {
+		return
+	}
+	shown := strings.TrimSuffix(strings.TrimPrefix(re.String(), "^"), "$")
+	if inner, ok := strings.CutPrefix(shown, "(?:"); ok {
+		shown = strings.TrimSuffix(inner, ")")
+	}
+	v.add("Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s", *value, path, shown)
+}
+
+// Enum objects to a value that is none of allowed. An empty value is absent.
+func (v *Violations) Enum(path, value string, allowed ...string) {
+	if value != "" && !slices.Contains(allowed, value) {
+		v.add("Value '%s' at '%s' failed to satisfy constraint: Member must satisfy enum value set: [%s]", value, path, strings.Join(allowed, ", "))
+	}
+}
+
+func (v *Violations) add(format string, args ...any) {
+	v.texts = append(v.texts, fmt.Sprintf(format, args...))
+}
+
+// Err returns all objections as one ErrValidation, or nil if there are none.
+func (v *Violations) Err() error {
+	switch n := len(v.texts); n {
+	case 0:
+		return nil
+	case 1:
+		return ErrValidation.Errorf("1 validation error detected: %s", v.texts[0])
+	default:
+		return ErrValidation.Errorf("%d validation errors detected: %s", n, strings.Join(v.texts, "; "))
+	}
+}
