@@ -1,0 +1,229 @@
+package lambdaapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// maxPayload is the largest payload of an invocation, in bytes ("Lambda
+// quotas" in AWS's developer guide).
+const maxPayload = 6 << 20
+
+// Ops returns the operations that this server knows.
+func (s *Service) Ops() []wire.Op {
+	const functions = "/2015-03-31/functions"
+	return []wire.Op{
+		wire.On("ListFunctions", func(context.Context, *lambda.ListFunctionsInput) (iam.Resource, error) {
+			return iam.Resource{ARN: "*"}, nil
+		}, s.list).At("GET " + functions),
+		wire.On("GetFunction", func(ctx context.Context, in *lambda.GetFunctionInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName)
+		}, s.get).At("GET " + functions + "/{FunctionName}"),
+		wire.On("AddPermission", func(ctx context.Context, in *lambda.AddPermissionInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName)
+		}, s.addPermission).At("POST " + functions + "/{FunctionName}/policy").Status(http.StatusCreated),
+		wire.On("GetPolicy", func(ctx context.Context, in *lambda.GetPolicyInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName)
+		}, s.getPolicy).At("GET " + functions + "/{FunctionName}/policy"),
+		wire.On("RemovePermission", func(ctx context.Context, in *lambda.RemovePermissionInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName)
+		}, s.removePermission).At("DELETE " + functions + "/{FunctionName}/policy/{StatementId}").Status(http.StatusNoContent),
+		wire.On("InvokeFunction", func(ctx context.Context, in *lambda.InvokeInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName)
+		}, s.invoke).At("POST " + functions + "/{FunctionName}/invocations").MaxBody(maxPayload),
+	}
+}
+
+// target turns a function's name into its ARN, once.
+func target(ctx context.Context, name **string) (iam.Resource, error) {
+	if *name == nil {
+		empty := ""
+		*name = &empty
+	}
+	a, err := parse(ctx, **name)
+	if err != nil {
+		return iam.Resource{}, err
+	}
+	text := a.String()
+	*name = &text
+	return iam.Resource{ARN: text}, nil
+}
+
+// configuration describes a function that is part of this server: there is no
+// code to download and no role.
+func (f *Function) configuration(a arn) types.FunctionConfiguration {
+	return types.FunctionConfiguration{
+		FunctionName: &f.Name, FunctionArn: ptr(a.String()), Description: &f.Description,
+		Runtime: types.RuntimeProvidedal2023, Handler: ptr("bootstrap"), Role: ptr("arn:aws:iam::" + a.account + ":role/" + f.Name),
+		Timeout: ptr(int32(30)), MemorySize: ptr(int32(128)), Version: ptr("$LATEST"), PackageType: types.PackageTypeZip,
+		Architectures: []types.Architecture{types.ArchitectureX8664},
+		State:         types.StateActive, LastUpdateStatus: types.LastUpdateStatusSuccessful,
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func (s *Service) get(_ context.Context, in *lambda.GetFunctionInput) (*lambda.GetFunctionOutput, error) {
+	a, err := split(*in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.find(a)
+	if err != nil {
+		return nil, err
+	}
+	return &lambda.GetFunctionOutput{Configuration: ptr(f.configuration(a))}, nil
+}
+
+func (s *Service) list(ctx context.Context, _ *lambda.ListFunctionsInput) (*lambda.ListFunctionsOutput, error) {
+	c := iam.CallerOf(ctx)
+	out := &lambda.ListFunctionsOutput{Functions: []types.FunctionConfiguration{}}
+	for i := range s.functions {
+		f := &s.functions[i]
+		out.Functions = append(out.Functions, f.configuration(arn{region: c.Region, account: c.Account, name: f.Name}))
+	}
+	return out, nil
+}
+
+func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInput) (*lambda.AddPermissionOutput, error) {
+	a, err := s.existing(in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	st, err := newStatement(a, orEmpty(in.StatementId), orEmpty(in.Action), orEmpty(in.Principal))
+	if err != nil {
+		return nil, err
+	}
+	st.restrict(in.SourceArn, in.SourceAccount)
+	text, err := json.Marshal(st)
+	if err != nil {
+		return nil, err
+	}
+	err = s.change(ctx, a, in.RevisionId, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO function_permissions (position, function, sid, statement)
+			VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM function_permissions), $1, $2, $3)`, a.String(), st.Sid, string(text))
+		if sqldb.IsUnique(err) {
+			return ErrConflict.Errorf("The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", st.Sid)
+		}
+		return err
+	})
+	return &lambda.AddPermissionOutput{Statement: ptr(string(text))}, err
+}
+
+func (s *Service) existing(functionARN *string) (arn, error) {
+	a, err := split(*functionARN)
+	if err != nil {
+		return a, err
+	}
+	_, err = s.find(a)
+	return a, err
+}
+
+// change changes a function's policy, if it still is the revision that the
+// caller has seen.
+func (s *Service) change(ctx context.Context, a arn, seen *string, do func(*sqldb.Tx) error) error {
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		all, err := statements(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		_, revision, err := render(all)
+		if err != nil {
+			return err
+		}
+		if seen != nil && *seen != revision {
+			return ErrPrecondition.Errorf("The RevisionId provided does not match the latest RevisionId. Call the GetPolicy API to retrieve the latest RevisionId")
+		}
+		return do(tx)
+	})
+}
+
+func (s *Service) getPolicy(ctx context.Context, in *lambda.GetPolicyInput) (*lambda.GetPolicyOutput, error) {
+	a, err := s.existing(in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.statements(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, ErrNotFound.Errorf("The resource you requested does not exist.")
+	}
+	text, revision, err := render(all)
+	return &lambda.GetPolicyOutput{Policy: &text, RevisionId: &revision}, err
+}
+
+func (s *Service) removePermission(ctx context.Context, in *lambda.RemovePermissionInput) (*lambda.RemovePermissionOutput, error) {
+	a, err := s.existing(in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	err = s.change(ctx, a, in.RevisionId, func(tx *sqldb.Tx) error {
+		res, err := tx.Exec(ctx, `DELETE FROM function_permissions WHERE function = $1 AND sid = $2`, a.String(), orEmpty(in.StatementId))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		return ErrNotFound.Errorf("Statement %s is not found in resource policy.", clip(orEmpty(in.StatementId)))
+	})
+	return &lambda.RemovePermissionOutput{}, err
+}
+
+// invoke answers 200 also when the function failed: the failure is the payload,
+// and a header says so.
+func (s *Service) invoke(ctx context.Context, in *lambda.InvokeInput) (*wire.Raw, error) {
+	a, err := s.existing(in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	payload := in.Payload
+	if len(payload) == 0 {
+		payload = []byte("{}")
+	}
+	if !json.Valid(payload) {
+		return nil, ErrInvalidContent.Errorf("Could not parse request body into json: the payload is not valid JSON.")
+	}
+	switch in.InvocationType {
+	case types.InvocationTypeDryRun:
+		return &wire.Raw{Status: http.StatusNoContent}, nil
+	case types.InvocationTypeEvent:
+		s.async.Go(func() { _, _ = s.Run(context.WithoutCancel(ctx), a.String(), payload) })
+		return &wire.Raw{Status: http.StatusAccepted}, nil
+	case "", types.InvocationTypeRequestResponse:
+		return s.answer(ctx, a, payload)
+	}
+	return nil, fault.Kind{Code: "ValidationException", Status: 400}.Errorf(
+		"1 validation error detected: Value '%s' at 'invocationType' failed to satisfy constraint: Member must satisfy enum value set: [RequestResponse, Event, DryRun]", clip(string(in.InvocationType)))
+}
+
+func (s *Service) answer(ctx context.Context, a arn, payload []byte) (*wire.Raw, error) {
+	header := http.Header{"Content-Type": {"application/json"}, "X-Amz-Executed-Version": {"$LATEST"}}
+	body, err := s.Run(ctx, a.String(), payload)
+	if failure, ok := err.(*Failure); ok { //nolint:errorlint // Run returns it as it is
+		header.Set("X-Amz-Function-Error", "Unhandled")
+		body, err = failure.payload(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Raw{Status: http.StatusOK, Header: header, Body: body}, nil
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

@@ -1,0 +1,163 @@
+package lambdaapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// Schema is the tables of this package.
+var Schema = sqldb.Schema{Name: "lambdaapi", Steps: []string{`
+CREATE TABLE function_permissions (
+	position BIGINT NOT NULL, function TEXT NOT NULL, sid TEXT NOT NULL,
+	statement TEXT NOT NULL, -- JSON
+	PRIMARY KEY (function, sid)
+);`}}
+
+// statement is one permission, as GetPolicy shows it.
+type statement struct {
+	Sid       string                       `json:"Sid"`
+	Effect    string                       `json:"Effect"`
+	Principal any                          `json:"Principal"` // "*", {"Service": …} or {"AWS": …}
+	Action    string                       `json:"Action"`
+	Resource  string                       `json:"Resource"`
+	Condition map[string]map[string]string `json:"Condition,omitempty"`
+}
+
+type policy struct {
+	Version   string            `json:"Version"`
+	ID        string            `json:"Id"`
+	Statement []json.RawMessage `json:"Statement"`
+}
+
+var (
+	sidPattern    = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,100}$`)
+	actionPattern = regexp.MustCompile(`^(lambda:[*]|lambda:[a-zA-Z]+|[*])$`)
+	service       = regexp.MustCompile(`^[a-z0-9.-]+\.amazonaws\.com$`)
+	account       = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+func newStatement(a arn, sid, action, principal string) (*statement, error) {
+	invalid := fault.Kind{Code: "ValidationException", Status: 400}
+	switch {
+	case !sidPattern.MatchString(sid):
+		return nil, invalid.Errorf("1 validation error detected: Value '%s' at 'statementId' failed to satisfy constraint: Member must satisfy regular expression pattern: ([a-zA-Z0-9-_]+)", clip(sid))
+	case !actionPattern.MatchString(action):
+		return nil, invalid.Errorf("1 validation error detected: Value '%s' at 'action' failed to satisfy constraint: Member must satisfy regular expression pattern: (lambda:[*]|lambda:[a-zA-Z]+|[*])", clip(action))
+	}
+	st := &statement{Sid: sid, Effect: "Allow", Action: action, Resource: a.String()}
+	switch {
+	case principal == "*":
+		st.Principal = "*"
+	case service.MatchString(principal):
+		st.Principal = map[string]string{"Service": principal}
+	case account.MatchString(principal):
+		st.Principal = map[string]string{"AWS": "arn:aws:iam::" + principal + ":root"}
+	case strings.HasPrefix(principal, "arn:aws:iam::"):
+		st.Principal = map[string]string{"AWS": principal}
+	default:
+		return nil, ErrInvalidValue.Errorf("The provided principal was invalid. Please check the principal and try again.")
+	}
+	return st, nil
+}
+
+func (st *statement) restrict(sourceARN, sourceAccount *string) {
+	st.Condition = map[string]map[string]string{}
+	if sourceARN != nil {
+		st.Condition["ArnLike"] = map[string]string{"AWS:SourceArn": *sourceARN}
+	}
+	if sourceAccount != nil {
+		st.Condition["StringEquals"] = map[string]string{"AWS:SourceAccount": *sourceAccount}
+	}
+}
+
+// allows reports whether the statement lets the service invoke the function on
+// behalf of the resource source.
+func (st *statement) allows(servicePrincipal, source, sourceAccount string) bool {
+	return st.isFor(servicePrincipal) &&
+		iam.Match(strings.ToLower(st.Action), "lambda:invokefunction") &&
+		st.holds("ArnLike", "AWS:SourceArn", source) &&
+		st.holds("StringEquals", "AWS:SourceAccount", sourceAccount)
+}
+
+func (st *statement) isFor(servicePrincipal string) bool {
+	m, _ := st.Principal.(map[string]any)
+	return st.Principal == "*" || m["Service"] == servicePrincipal
+}
+
+func (st *statement) holds(operator, key, value string) bool {
+	want, conditional := st.Condition[operator][key]
+	if operator == "ArnLike" && conditional {
+		return iam.Match(want, value)
+	}
+	return !conditional || want == value
+}
+
+// Permits reports whether the function with this ARN exists and its policy lets
+// a service invoke it on behalf of the resource source.
+func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, source, sourceAccount string) (bool, error) {
+	a, err := split(functionARN)
+	if err != nil {
+		return false, nil //nolint:nilerr // no such function: not permitted, as on AWS
+	}
+	if _, err := s.find(a); err != nil {
+		return false, nil //nolint:nilerr // likewise
+	}
+	all, err := s.statements(ctx, a)
+	if err != nil {
+		return false, err
+	}
+	for _, raw := range all {
+		var st statement
+		if err := json.Unmarshal(raw, &st); err != nil {
+			return false, fmt.Errorf("reading a permission: %w", err)
+		}
+		if st.allows(servicePrincipal, source, sourceAccount) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (s *Service) statements(ctx context.Context, a arn) (all []json.RawMessage, err error) {
+	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		all, err = statements(ctx, tx, a)
+		return err
+	})
+	return all, err
+}
+
+func statements(ctx context.Context, tx *sqldb.Tx, a arn) ([]json.RawMessage, error) {
+	rows, err := tx.Query(ctx, `SELECT statement FROM function_permissions WHERE function = $1 ORDER BY position`, a.String())
+	if err != nil {
+		return nil, fmt.Errorf("reading a function's policy: %w", err)
+	}
+	defer rows.Close()
+	var all []json.RawMessage
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, fmt.Errorf("reading a function's policy: %w", err)
+		}
+		all = append(all, json.RawMessage(text))
+	}
+	return all, rows.Err()
+}
+
+// render returns a policy's JSON and its revision: a UUID-shaped hash, so it
+// changes exactly when the policy does.
+func render(all []json.RawMessage) (text, revision string, err error) {
+	b, err := json.Marshal(policy{Version: "2012-10-17", ID: "default", Statement: all})
+	if err != nil {
+		return "", "", fmt.Errorf("writing a policy: %w", err)
+	}
+	h := sha256.Sum256(b)
+	return string(b), fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16]), nil
+}

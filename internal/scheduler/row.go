@@ -1,0 +1,210 @@
+package scheduler
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// Schema is the tables of this package.
+var Schema = sqldb.Schema{Name: "scheduler", Steps: []string{`
+CREATE TABLE rotations (
+	arn TEXT PRIMARY KEY,
+	-- what RotateSecret configured
+	enabled BIGINT NOT NULL, function TEXT NOT NULL,
+	days BIGINT NOT NULL, expression TEXT NOT NULL, duration TEXT NOT NULL,
+	counted_days BIGINT NOT NULL, -- of an expression, after a rotation
+	suspended BIGINT NOT NULL, -- the secret is scheduled for deletion
+	last_rotated_at BIGINT, due_at BIGINT, due_by BIGINT,
+	strategy TEXT NOT NULL, -- of the last rotation that succeeded
+	retire_at BIGINT, retire_token TEXT NOT NULL,
+	-- what is under way
+	kind TEXT NOT NULL, token TEXT NOT NULL, step TEXT NOT NULL, attempt BIGINT NOT NULL, try_at BIGINT NOT NULL,
+	lease_until BIGINT NOT NULL, epoch BIGINT NOT NULL,
+	-- when a worker must look at the row: derived from the above
+	wake_at BIGINT
+);
+CREATE INDEX rotations_wake ON rotations (wake_at) WHERE wake_at IS NOT NULL;
+CREATE TABLE rotation_runs (
+	id TEXT PRIMARY KEY, -- a UUID of version 7: in the order of time
+	arn TEXT NOT NULL, version_id TEXT NOT NULL, kind TEXT NOT NULL,
+	step TEXT NOT NULL, attempt BIGINT NOT NULL,
+	started_at BIGINT NOT NULL, ended_at BIGINT,
+	outcome TEXT NOT NULL, error_class TEXT NOT NULL, error TEXT NOT NULL, strategy TEXT NOT NULL
+);
+CREATE INDEX rotation_runs_arn ON rotation_runs (arn, id);
+CREATE INDEX rotation_runs_running ON rotation_runs (outcome) WHERE outcome = 'running';`}}
+
+// What may be under way.
+const (
+	idle       = ""
+	rotating   = "rotation"
+	trial      = "test" // RotateImmediately=false: testSecret on a copy of the current value
+	retirement = "retirement"
+)
+
+// The steps, as AWS names them in the event; retireSecret is ours.
+const (
+	stepCreate = "createSecret"
+	stepSet    = "setSecret"
+	stepTest   = "testSecret"
+	stepFinish = "finishSecret"
+	stepRetire = "retireSecret"
+)
+
+var nextStep = map[string]string{stepCreate: stepSet, stepSet: stepTest, stepTest: stepFinish}
+
+// row is a secret's rotation: its rule and what is under way.
+type row struct {
+	arn         secret.ARN
+	enabled     bool
+	function    string
+	rule        Rule
+	countedDays int64
+	suspended   bool
+	lastRotated *time.Time
+	due         *time.Time // when the next rotation begins
+	dueBy       *time.Time // the end of its window: NextRotationDate
+	strategy    string
+	retireAt    *time.Time
+	retireToken secret.VersionID
+
+	kind       string
+	token      secret.VersionID
+	step       string
+	attempt    int64
+	tryAt      time.Time
+	leaseUntil time.Time
+	epoch      int64
+}
+
+// claim is a worker's right to run one step.
+type claim struct {
+	arn      secret.ARN
+	epoch    int64
+	kind     string
+	token    secret.VersionID
+	step     string
+	function string
+	run      string // the record's id
+}
+
+func newToken() secret.VersionID { return secret.VersionID(uuid.NewString()) }
+
+// wake is when a worker must look at the row; nil is never.
+func (r *row) wake() *time.Time {
+	switch {
+	case r.suspended:
+		return nil
+	case r.kind != idle:
+		return &r.tryAt
+	case !r.enabled || r.due == nil:
+		return r.retireAt
+	case r.retireAt != nil && r.retireAt.Before(*r.due):
+		return r.retireAt
+	}
+	return r.due
+}
+
+// plan sets the next rotation's date, counting from after.
+func (r *row) plan(after time.Time) error {
+	r.due, r.dueBy = nil, nil
+	if !r.enabled || (r.rule.Days == 0 && r.rule.Expr == "") {
+		return nil
+	}
+	_, end, err := r.rule.Window(after)
+	if err != nil {
+		return err
+	}
+	due := r.rule.Due(after, string(r.arn))
+	r.due, r.dueBy = &due, &end
+	return nil
+}
+
+// rest makes the row idle.
+func (r *row) rest() {
+	r.kind, r.token, r.step, r.attempt = idle, "", "", 0
+	r.tryAt, r.leaseUntil = time.Time{}, time.Time{}
+}
+
+func millis(t *time.Time) sql.NullInt64 {
+	if t == nil {
+		return sql.NullInt64{}
+	}
+	return sql.NullInt64{Int64: sqldb.Millis(*t), Valid: true}
+}
+
+// stored is a moment in a column that is never NULL: 0 is no moment.
+func stored(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return sqldb.Millis(t)
+}
+
+const rowColumns = `arn, enabled, function, days, expression, duration, counted_days, suspended,
+	last_rotated_at, due_at, due_by, strategy, retire_at, retire_token,
+	kind, token, step, attempt, try_at, lease_until, epoch`
+
+// load returns the row of a secret, or nil when rotation was never configured.
+func load(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*row, error) {
+	r := &row{}
+	var last, due, dueBy, retire sql.NullInt64
+	var tryAt, lease int64
+	err := tx.QueryRow(ctx, `SELECT `+rowColumns+` FROM rotations WHERE arn = $1`, arn).Scan(
+		&r.arn, &r.enabled, &r.function, &r.rule.Days, &r.rule.Expr, &r.rule.Duration, &r.countedDays, &r.suspended,
+		&last, &due, &dueBy, &r.strategy, &retire, &r.retireToken,
+		&r.kind, &r.token, &r.step, &r.attempt, &tryAt, &lease, &r.epoch)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil //nolint:nilnil // the caller asks whether there is one
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a rotation: %w", err)
+	}
+	r.lastRotated, r.due, r.dueBy, r.retireAt = sqldb.Time(last), sqldb.Time(due), sqldb.Time(dueBy), sqldb.Time(retire)
+	r.tryAt, r.leaseUntil = time.UnixMilli(tryAt).UTC(), time.UnixMilli(lease).UTC()
+	return r, nil
+}
+
+// save writes the whole row.
+func (r *row) save(ctx context.Context, tx *sqldb.Tx) error {
+	_, err := tx.Exec(ctx, `INSERT INTO rotations (`+rowColumns+`, wake_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+		ON CONFLICT (arn) DO UPDATE SET enabled = excluded.enabled, function = excluded.function,
+			days = excluded.days, expression = excluded.expression, duration = excluded.duration,
+			counted_days = excluded.counted_days, suspended = excluded.suspended,
+			last_rotated_at = excluded.last_rotated_at, due_at = excluded.due_at, due_by = excluded.due_by,
+			strategy = excluded.strategy, retire_at = excluded.retire_at, retire_token = excluded.retire_token,
+			kind = excluded.kind, token = excluded.token, step = excluded.step, attempt = excluded.attempt,
+			try_at = excluded.try_at, lease_until = excluded.lease_until, epoch = excluded.epoch,
+			wake_at = excluded.wake_at`,
+		r.arn, r.enabled, r.function, r.rule.Days, r.rule.Expr, r.rule.Duration, r.countedDays, r.suspended,
+		millis(r.lastRotated), millis(r.due), millis(r.dueBy), r.strategy, millis(r.retireAt), r.retireToken,
+		r.kind, r.token, r.step, r.attempt, stored(r.tryAt), stored(r.leaseUntil), r.epoch, millis(r.wake()))
+	if err != nil {
+		return fmt.Errorf("storing a rotation: %w", err)
+	}
+	return nil
+}
+
+// earliest returns the row to look at first and when, passing over those that a
+// worker holds.
+func earliest(ctx context.Context, tx *sqldb.Tx) (arn secret.ARN, at time.Time, err error) {
+	var wake int64
+	err = tx.QueryRow(ctx, `SELECT arn, wake_at FROM rotations
+		WHERE wake_at IS NOT NULL AND lease_until <= $1 ORDER BY wake_at LIMIT 1`, sqldb.Millis(tx.Now)).Scan(&arn, &wake)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", time.Time{}, nil
+	}
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("looking for the next rotation: %w", err)
+	}
+	return arn, time.UnixMilli(wake).UTC(), nil
+}

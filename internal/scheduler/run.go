@@ -1,0 +1,129 @@
+package scheduler
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// Run is the record of one step.
+type Run struct {
+	VersionID  secret.VersionID
+	Kind       string // rotation, test, retirement
+	Step       string
+	Attempt    int64
+	Started    time.Time
+	Ended      *time.Time // nil while it runs
+	Outcome    string     // running, succeeded, failed, abandoned, interrupted
+	ErrorClass string
+	Error      string
+	Strategy   string
+}
+
+// maxError bounds, in bytes, what is kept of a function's error.
+const maxError = 1000
+
+func beginRun(ctx context.Context, tx *sqldb.Tx, r *row) (id string, err error) {
+	if err := interrupt(ctx, tx, r.arn, "interrupted"); err != nil {
+		return "", err
+	}
+	u, err := uuid.NewV7()
+	if err != nil {
+		return "", err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO rotation_runs
+		(id, arn, version_id, kind, step, attempt, started_at, outcome, error_class, error, strategy)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', '', '', '')`,
+		u.String(), r.arn, r.token, r.kind, r.step, r.attempt, sqldb.Millis(tx.Now))
+	if err != nil {
+		return "", fmt.Errorf("recording a step's beginning: %w", err)
+	}
+	return u.String(), nil
+}
+
+func endRun(ctx context.Context, tx *sqldb.Tx, id string, o outcome) error {
+	result, errClass, text := "succeeded", "", ""
+	if o.err != nil {
+		result, errClass, text = "failed", class(o.err), shown(o.err)
+	}
+	if o.interrupted {
+		result = "interrupted"
+	}
+	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $2, outcome = $3, error_class = $4, error = $5, strategy = $6
+		WHERE id = $1`, id, sqldb.Millis(tx.Now), result, errClass, text, o.answer.Strategy)
+	if err != nil {
+		return fmt.Errorf("recording a step's end: %w", err)
+	}
+	return nil
+}
+
+// shown is what a caller may read of an error: the function's own words. Other
+// errors are the server's and stay in its log.
+func shown(err error) string {
+	f, ok := errors.AsType[*FunctionError](err)
+	switch {
+	case !ok && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("The function did not answer within %s.", stepTime)
+	case !ok:
+		return "The function could not be invoked. Does it exist, and does its policy allow secretsmanager.amazonaws.com?"
+	case len(f.Message) > maxError:
+		return f.Message[:maxError]
+	}
+	return f.Message
+}
+
+// interrupt ends the record of a step whose worker is gone.
+func interrupt(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, result string) error {
+	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $2, outcome = $3 WHERE arn = $1 AND outcome = 'running'`,
+		arn, sqldb.Millis(tx.Now), result)
+	if err != nil {
+		return fmt.Errorf("ending a record: %w", err)
+	}
+	return nil
+}
+
+func abandonRuns(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
+	return interrupt(ctx, tx, arn, "abandoned")
+}
+
+func interruptRuns(ctx context.Context, tx *sqldb.Tx) error {
+	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $1, outcome = 'interrupted' WHERE outcome = 'running'`,
+		sqldb.Millis(tx.Now))
+	return err
+}
+
+// Runs returns the latest records of a secret, newest first.
+func (s *Scheduler) Runs(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, limit int64) ([]Run, error) {
+	rows, err := tx.Query(ctx, `SELECT version_id, kind, step, attempt, started_at, ended_at, outcome, error_class, error, strategy
+		FROM rotation_runs WHERE arn = $1 ORDER BY id DESC LIMIT $2`, arn, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading rotation records: %w", err)
+	}
+	defer rows.Close()
+	var all []Run
+	for rows.Next() {
+		run, err := scanRun(rows)
+		if err != nil {
+			return nil, fmt.Errorf("reading rotation records: %w", err)
+		}
+		all = append(all, run)
+	}
+	return all, rows.Err()
+}
+
+func scanRun(rows *sql.Rows) (Run, error) {
+	var r Run
+	var started int64
+	var ended sql.NullInt64
+	err := rows.Scan(&r.VersionID, &r.Kind, &r.Step, &r.Attempt, &started, &ended,
+		&r.Outcome, &r.ErrorClass, &r.Error, &r.Strategy)
+	r.Started, r.Ended = time.UnixMilli(started).UTC(), sqldb.Time(ended)
+	return r, err
+}

@@ -1,0 +1,238 @@
+// Package scheduler decides when a rotation is due and carries it through its
+// four steps: createSecret, setSecret, testSecret, finishSecret.
+//
+// A rotation is one row. A worker claims the row with a lease and an epoch,
+// invokes the function for one step after the other, and writes each step's end
+// and the next one's beginning in one transaction. A crash leaves a row whose
+// lease ends; the step is run again, for every step may run twice.
+//
+//	idle ── due, or RotateSecret ──▶ createSecret ▶ setSecret ▶ testSecret ▶ finishSecret ──▶ idle
+//	     ── grace period over ─────▶ retireSecret ──▶ idle
+//
+// A step that fails is tried again, later each time. A testSecret whose login
+// was refused goes back to setSecret.
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+const (
+	// workers bounds how many rotations run at once.
+	workers = 16
+	// stepTime is how long a function may take for one step. It is well below
+	// leaseTime, so a worker has given up before another may claim its row.
+	stepTime  = 30 * time.Second
+	leaseTime = 60 * time.Second
+	// afterTrouble is the pause after a failure of the server's own database.
+	afterTrouble = 5 * time.Second
+)
+
+// Functions invokes rotation functions. It is safe for concurrent use.
+type Functions interface {
+	// Invoke runs a function to its end and returns its answer. A failure of
+	// the function itself is a *FunctionError.
+	Invoke(ctx context.Context, function string, event []byte) (answer []byte, err error)
+}
+
+// FunctionError is what a rotation function that failed says of it.
+type FunctionError struct {
+	Type    string // the error's class, such as auth or tcp, if the function tells
+	Message string
+}
+
+// Error returns the message.
+func (e *FunctionError) Error() string { return e.Message }
+
+// Scheduler runs rotations.
+type Scheduler struct {
+	db        *sqldb.DB
+	vault     *secret.Vault
+	functions Functions
+	now       func() time.Time
+	log       *slog.Logger
+	poke      chan struct{}
+}
+
+// New returns a Scheduler; nothing happens until Run.
+func New(db *sqldb.DB, vault *secret.Vault, functions Functions, now func() time.Time, log *slog.Logger) *Scheduler {
+	return &Scheduler{db: db, vault: vault, functions: functions, now: now, log: log, poke: make(chan struct{}, 1)}
+}
+
+// Poke makes Run look again: a row was changed, or the clock.
+func (s *Scheduler) Poke() {
+	select {
+	case s.poke <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// Run carries rotations until ctx ends, and then waits for steps under way,
+// which are cut short. It sleeps until the next row is due.
+func (s *Scheduler) Run(ctx context.Context) error {
+	if err := s.recover(ctx); err != nil {
+		return err
+	}
+	var crew sync.WaitGroup
+	defer crew.Wait()
+	slots := make(chan struct{}, workers)
+	for ctx.Err() == nil {
+		wake, err := s.dispatch(ctx, &crew, slots)
+		if err != nil {
+			s.log.Error("looking for rotations", "error", err)
+			wake = s.now().Add(afterTrouble)
+		}
+		s.sleep(ctx, wake)
+	}
+	return nil
+}
+
+// sleep waits for a poke or for the moment wake; a zero wake is never.
+func (s *Scheduler) sleep(ctx context.Context, wake time.Time) {
+	var due <-chan time.Time
+	if !wake.IsZero() {
+		t := time.NewTimer(wake.Sub(s.now()))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.poke:
+	case <-due:
+	}
+}
+
+// dispatch starts a worker for every row that is due, as long as there are
+// slots, and returns when to look again.
+func (s *Scheduler) dispatch(ctx context.Context, crew *sync.WaitGroup, slots chan struct{}) (wake time.Time, err error) {
+	for {
+		select {
+		case slots <- struct{}{}:
+		default:
+			return time.Time{}, nil // a worker that ends pokes
+		}
+		c, wake, err := s.claim(ctx)
+		if err != nil || c == nil {
+			<-slots
+			return wake, err
+		}
+		crew.Go(func() {
+			s.carry(ctx, c)
+			<-slots
+			s.Poke()
+		})
+	}
+}
+
+// claim takes the row that is due first, or tells when the next one will be.
+func (s *Scheduler) claim(ctx context.Context) (c *claim, wake time.Time, err error) {
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		c, wake = nil, time.Time{}
+		arn, at, err := earliest(ctx, tx)
+		if err != nil || arn == "" {
+			return err
+		}
+		if at.After(tx.Now) {
+			wake = at
+			return nil
+		}
+		c, err = s.claimRow(ctx, tx, arn)
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("claiming a rotation: %w", err)
+	}
+	return c, wake, nil
+}
+
+func (s *Scheduler) claimRow(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*claim, error) {
+	r, err := load(ctx, tx, arn)
+	if err != nil {
+		return nil, err
+	}
+	if r.kind == idle {
+		if err := s.begin(ctx, tx, r); err != nil {
+			return nil, err
+		}
+	}
+	r.epoch++
+	return s.beginStep(ctx, tx, r)
+}
+
+// begin gives an idle row the work that is due.
+func (s *Scheduler) begin(ctx context.Context, tx *sqldb.Tx, r *row) error {
+	if r.enabled && r.due != nil && !r.due.After(tx.Now) {
+		return s.beginRotation(ctx, tx, r)
+	}
+	r.kind, r.token, r.step, r.attempt = retirement, r.retireToken, stepRetire, 1
+	r.retireAt, r.retireToken = nil, ""
+	return nil
+}
+
+// beginRotation reserves the version to be. A version that a rotation left
+// unfinished is taken up again instead.
+func (s *Scheduler) beginRotation(ctx context.Context, tx *sqldb.Tx, r *row) error {
+	token, err := s.unfinished(ctx, tx, r.arn)
+	if err != nil {
+		return err
+	}
+	if token == "" {
+		token = newToken()
+		err = s.vault.Reserve(ctx, tx, r.arn, token)
+	}
+	r.kind, r.token, r.step, r.attempt = rotating, token, stepCreate, 1
+	return err
+}
+
+// unfinished returns the version with AWSPENDING, unless that is the current
+// one.
+func (s *Scheduler) unfinished(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (secret.VersionID, error) {
+	pending, err := s.vault.Holder(ctx, tx, arn, secret.Pending)
+	if err != nil || pending == "" {
+		return "", err
+	}
+	current, err := s.vault.Holder(ctx, tx, arn, secret.Current)
+	if pending == current {
+		return "", err
+	}
+	return pending, err
+}
+
+// beginStep leases the row for one step and notes its beginning.
+func (s *Scheduler) beginStep(ctx context.Context, tx *sqldb.Tx, r *row) (*claim, error) {
+	until := tx.Now.Add(leaseTime)
+	r.leaseUntil, r.tryAt = until, until
+	if err := r.save(ctx, tx); err != nil {
+		return nil, err
+	}
+	run, err := beginRun(ctx, tx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &claim{arn: r.arn, epoch: r.epoch, kind: r.kind, token: r.token, step: r.step,
+		function: r.function, run: run}, nil
+}
+
+// recover takes over from a process that ended: a data folder has one server at
+// a time, so no lease is anybody's.
+func (s *Scheduler) recover(ctx context.Context) error {
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		if err := interruptRuns(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `UPDATE rotations SET lease_until = 0, wake_at = $1 WHERE lease_until > 0 AND wake_at IS NOT NULL AND kind <> ''`,
+			sqldb.Millis(tx.Now))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("taking up rotations: %w", err)
+	}
+	return nil
+}

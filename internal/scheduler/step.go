@@ -1,0 +1,203 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// event is what a rotation function gets; see "Lambda rotation functions" in
+// the AWS guide.
+type event struct {
+	Step               string `json:"Step"`
+	SecretID           string `json:"SecretId"`
+	ClientRequestToken string `json:"ClientRequestToken"`
+	RotationToken      string `json:"RotationToken"`
+}
+
+// answer is what keyturn's own functions say beyond what AWS asks of them.
+type answer struct {
+	Strategy           string `json:"strategy"`
+	RetireAfterSeconds int64  `json:"retireAfterSeconds"`
+}
+
+// outcome is how one step ended.
+type outcome struct {
+	answer answer
+	err    error
+	// interrupted: the server stops; the step is no failure and runs again.
+	interrupted bool
+}
+
+// carry runs one step after the other until the row rests, waits for a later
+// attempt, or is another's.
+func (s *Scheduler) carry(ctx context.Context, c *claim) {
+	for c != nil {
+		o := s.invoke(ctx, c)
+		next, err := s.settle(context.WithoutCancel(ctx), c, o)
+		if err != nil { // the lease runs out, and the step runs again
+			s.log.Error("recording a rotation's step", "secret", c.arn, "step", c.step, "error", err)
+			return
+		}
+		c = next
+	}
+}
+
+func (s *Scheduler) invoke(ctx context.Context, c *claim) outcome {
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
+	payload, err := json.Marshal(event{Step: c.step, SecretID: string(c.arn), ClientRequestToken: string(c.token), RotationToken: c.run})
+	if err != nil {
+		return outcome{err: err}
+	}
+	raw, err := s.functions.Invoke(ctx, c.function, payload)
+	if err != nil {
+		return outcome{err: err, interrupted: errors.Is(ctx.Err(), context.Canceled)}
+	}
+	o := outcome{}
+	_ = json.Unmarshal(raw, &o.answer) // a function may answer what it likes
+	return o
+}
+
+// settle writes a step's end and, in the same transaction, the beginning of the
+// next one.
+func (s *Scheduler) settle(ctx context.Context, c *claim, o outcome) (next *claim, err error) {
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		next = nil
+		r, err := load(ctx, tx, c.arn)
+		if err != nil || r == nil || r.epoch != c.epoch {
+			return err // purged, or another's
+		}
+		if r.kind != c.kind || r.token != c.token || r.step != c.step {
+			return s.release(ctx, tx, r)
+		}
+		if o.err == nil && c.step == stepFinish {
+			o.err = s.promoted(ctx, tx, c)
+		}
+		if err := endRun(ctx, tx, c.run, o); err != nil {
+			return err
+		}
+		next, err = s.advance(ctx, tx, r, o)
+		return err
+	})
+	return next, err
+}
+
+// release gives a row back whose work was taken away or replaced meanwhile.
+func (s *Scheduler) release(ctx context.Context, tx *sqldb.Tx, r *row) error {
+	r.leaseUntil = time.Time{}
+	if r.kind != idle {
+		r.tryAt = tx.Now
+	}
+	return r.save(ctx, tx)
+}
+
+// promoted checks what makes a rotation a success: AWSCURRENT is on the token.
+func (s *Scheduler) promoted(ctx context.Context, tx *sqldb.Tx, c *claim) error {
+	current, err := s.vault.Holder(ctx, tx, c.arn, secret.Current)
+	if err == nil && current != c.token {
+		return &FunctionError{Type: "api", Message: "The function's finishSecret succeeded, but did not move AWSCURRENT to version " + string(c.token) + "."}
+	}
+	return err
+}
+
+// advance moves the row on after a step.
+func (s *Scheduler) advance(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) (*claim, error) {
+	if o.err != nil {
+		return nil, s.again(ctx, tx, r, o)
+	}
+	if r.step == stepSet {
+		r.retireAt, r.retireToken = nil, "" // the new password took the old one's place
+	}
+	if o.answer.Strategy != "" {
+		r.strategy = o.answer.Strategy
+	}
+	if next, more := nextStep[r.step]; more && r.kind == rotating {
+		r.step, r.attempt = next, 1
+		return s.beginStep(ctx, tx, r)
+	}
+	if err := s.complete(ctx, tx, r, o); err != nil {
+		return nil, err
+	}
+	r.rest()
+	return nil, r.save(ctx, tx)
+}
+
+// complete does what belongs to the end of a rotation, test or retirement.
+func (s *Scheduler) complete(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) error {
+	switch r.kind {
+	case trial:
+		return s.vault.Remove(ctx, tx, r.arn, r.token)
+	case rotating:
+		return s.rotated(ctx, tx, r, o.answer)
+	}
+	r.retire(tx.Now, o.answer) // the function may ask to be called once more
+	return nil
+}
+
+// retire plans the retirement that a function asked for.
+func (r *row) retire(now time.Time, a answer) {
+	if a.RetireAfterSeconds > 0 {
+		at := now.Add(time.Duration(a.RetireAfterSeconds) * time.Second)
+		r.retireAt, r.retireToken = &at, r.token
+	}
+}
+
+// StrategyTag is the system tag that shows on DescribeSecret how the last
+// rotation was done.
+const StrategyTag = "aws:keyturn:rotation-strategy"
+
+func (s *Scheduler) rotated(ctx context.Context, tx *sqldb.Tx, r *row, a answer) error {
+	r.lastRotated = &tx.Now
+	r.retire(tx.Now, a)
+	if err := r.plan(tx.Now); err != nil {
+		return fmt.Errorf("planning the next rotation: %w", err)
+	}
+	if r.rule.Expr != "" {
+		r.countedDays = r.rule.AutomaticallyAfterDays(tx.Now)
+	}
+	if r.strategy == "" {
+		return nil
+	}
+	return s.vault.SetTag(ctx, tx, r.arn, secret.Tag{Key: StrategyTag, Value: r.strategy})
+}
+
+// again plans the next attempt of a step that failed.
+func (s *Scheduler) again(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) error {
+	r.leaseUntil = time.Time{}
+	if o.interrupted {
+		r.tryAt = tx.Now
+		return r.save(ctx, tx)
+	}
+	r.tryAt = tx.Now.Add(backoff(r.attempt))
+	r.attempt++
+	if r.kind == rotating && r.step == stepTest && class(o.err) == "auth" {
+		r.step = stepSet // the database does not have the pending password
+	}
+	return r.save(ctx, tx)
+}
+
+// backoff is the pause after the n-th attempt: 1 s, 2 s, 4 s … 10 minutes.
+func backoff(n int64) time.Duration {
+	const longest = 10 * time.Minute
+	if n > 10 {
+		return longest
+	}
+	return min(time.Second<<(n-1), longest)
+}
+
+// class is the error class that a function told, or what can be said without.
+func class(err error) string {
+	if f, ok := errors.AsType[*FunctionError](err); ok && f.Type != "" {
+		return f.Type
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "timeout"
+	}
+	return "api"
+}

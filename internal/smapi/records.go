@@ -1,0 +1,65 @@
+package smapi
+
+import (
+	"context"
+
+	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/scheduler"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/keyturnapi"
+)
+
+// Extensions returns the operations beyond AWS's API that tell about secrets.
+func (s *Service) Extensions() []wire.Op {
+	return []wire.Op{wire.On("ListRotations", s.recordsTarget, s.records)}
+}
+
+func (s *Service) recordsTarget(ctx context.Context, in *keyturnapi.ListRotationsInput) (iam.Resource, error) {
+	var v wire.Violations
+	v.Range("maxResults", &in.MaxResults, 0, 1000)
+	id := ifSet(in.SecretID)
+	res, err := s.target(ctx, &id, v.Err())
+	in.SecretID = res.ARN
+	return res, err
+}
+
+func (s *Service) records(ctx context.Context, in *keyturnapi.ListRotationsInput) (*keyturnapi.ListRotationsOutput, error) {
+	arn, limit := secret.ARN(in.SecretID), in.MaxResults
+	if limit == 0 {
+		limit = 100
+	}
+	out := &keyturnapi.ListRotationsOutput{ARN: in.SecretID, Name: arn.Name()}
+	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		if _, err := s.vault.Find(ctx, tx, arn); err != nil {
+			return err
+		}
+		state, err := s.sched.State(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		addState(out, state)
+		runs, err := s.sched.Runs(ctx, tx, arn, limit)
+		for _, r := range runs {
+			out.Runs = append(out.Runs, record(r))
+		}
+		return err
+	})
+	return out, err
+}
+
+func addState(out *keyturnapi.ListRotationsOutput, state *scheduler.State) {
+	if state == nil {
+		return
+	}
+	out.Strategy = state.Strategy
+	if p := state.Pending; p != nil {
+		out.Next = &keyturnapi.RotationNext{Step: p.Name, At: p.At, Attempt: p.Attempt}
+	}
+}
+
+func record(r scheduler.Run) keyturnapi.RotationRun {
+	return keyturnapi.RotationRun{VersionID: string(r.VersionID), Kind: r.Kind, Step: r.Step, Attempt: r.Attempt,
+		Started: r.Started, Ended: r.Ended, Outcome: r.Outcome, ErrorClass: r.ErrorClass, Error: r.Error, Strategy: r.Strategy}
+}

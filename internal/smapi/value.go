@@ -1,0 +1,177 @@
+package smapi
+
+import (
+	"context"
+	"errors"
+
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+// maxValue is the largest SecretString or SecretBinary, in bytes.
+const maxValue = 65536
+
+func checkToken(v *wire.Violations, token *string) {
+	v.Length("clientRequestToken", token, 32, 64)
+}
+
+// checkValue checks a new value; the text of a violation never shows it.
+func checkValue(v *wire.Violations, text *string, binary []byte) error {
+	if text != nil {
+		v.SensitiveLength("secretString", len(*text), 1, maxValue)
+	}
+	if binary != nil {
+		v.SensitiveLength("secretBinary", len(binary), 1, maxValue)
+	}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	if text != nil && binary != nil {
+		return secret.ErrInvalidParameter.Errorf("You can't specify both a binary secret value and a string secret value in the same secret.")
+	}
+	return nil
+}
+
+func errNoToken(kind interface {
+	Errorf(format string, args ...any) error
+}) error {
+	return kind.Errorf("You must provide a ClientRequestToken value. We recommend a UUID-type value.")
+}
+
+func checkGet(in *sm.GetSecretValueInput) error {
+	var v wire.Violations
+	v.Length("versionId", in.VersionId, 32, 64)
+	v.Length("versionStage", in.VersionStage, 1, 256)
+	return v.Err()
+}
+
+func (s *Service) getValue(ctx context.Context, in *sm.GetSecretValueInput) (*sm.GetSecretValueOutput, error) {
+	arn := arnOf(in.SecretId)
+	var found *secret.Secret
+	var version *secret.Version
+	var fresh bool
+	err := s.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		if found, err = s.vault.FindLive(ctx, tx, arn); err != nil {
+			return err
+		}
+		version, err = s.vault.Select(ctx, tx, arn, secret.Selector{ID: secret.VersionID(orEmpty(in.VersionId)), Stage: orEmpty(in.VersionStage)})
+		fresh = err == nil && version.AccessedToday(tx.Now)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	value, err := s.vault.Open(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		s.noteAccess(ctx, version)
+	}
+	return &sm.GetSecretValueOutput{ARN: in.SecretId, Name: &found.Name, VersionId: ptr(string(version.ID)),
+		SecretString: value.Text, SecretBinary: value.Binary, VersionStages: version.Stages, CreatedDate: &version.Created}, nil
+}
+
+// noteAccess writes once a day for each version. A read does not fail because
+// the disk is full.
+func (s *Service) noteAccess(ctx context.Context, version *secret.Version) {
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		return s.vault.Accessed(ctx, tx, version.ARN, version.ID)
+	})
+	if err != nil {
+		s.log.Warn("noting the day of an access", "secret", version.ARN, "error", err)
+	}
+}
+
+func checkPut(in *sm.PutSecretValueInput) error {
+	var v wire.Violations
+	checkToken(&v, in.ClientRequestToken)
+	v.Count("versionStages", in.VersionStages != nil, len(in.VersionStages), 1, 20)
+	for i := range in.VersionStages {
+		v.Length(wire.Member("versionStages", i), &in.VersionStages[i], 1, 256)
+	}
+	if err := checkValue(&v, in.SecretString, in.SecretBinary); err != nil {
+		return err
+	}
+	switch {
+	case in.ClientRequestToken == nil:
+		return errNoToken(secret.ErrInvalidRequest)
+	case in.SecretString == nil && in.SecretBinary == nil:
+		return secret.ErrInvalidRequest.Errorf("You must provide either SecretString or SecretBinary.")
+	}
+	return nil
+}
+
+func (s *Service) putValue(ctx context.Context, in *sm.PutSecretValueInput) (*sm.PutSecretValueOutput, error) {
+	arn := arnOf(in.SecretId)
+	value := secret.Value{Text: in.SecretString, Binary: in.SecretBinary}
+	version, err := s.vault.Seal(ctx, arn, secret.VersionID(*in.ClientRequestToken), value)
+	if err != nil {
+		return nil, err
+	}
+	var stages []string
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
+		stages, err = s.put(ctx, tx, version, in.VersionStages)
+		return err
+	})
+	if stages, err = s.orRepeated(ctx, err, value, stages); err != nil {
+		return nil, err
+	}
+	s.sched.Poke()
+	return &sm.PutSecretValueOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: in.ClientRequestToken, VersionStages: stages}, nil
+}
+
+// put stores a version and tells the scheduler if AWSCURRENT is new on it.
+func (s *Service) put(ctx context.Context, tx *sqldb.Tx, version *secret.Version, labels []string) ([]string, error) {
+	if _, err := s.vault.FindLive(ctx, tx, version.ARN); err != nil {
+		return nil, err
+	}
+	stages, promoted, err := s.vault.Put(ctx, tx, version, labels)
+	if err != nil || !promoted {
+		return stages, err
+	}
+	return stages, s.sched.ValueChanged(ctx, tx, version.ARN)
+}
+
+// orRepeated makes a success of a failure that only says that this request was
+// carried out before; the answer has the version's present labels.
+func (s *Service) orRepeated(ctx context.Context, err error, value secret.Value, stages []string) ([]string, error) {
+	taken, ok := errors.AsType[*secret.TakenError](err)
+	if !ok {
+		return stages, err
+	}
+	return taken.Version.Stages, s.vault.SameValue(ctx, taken, value)
+}
+
+func checkStage(in *sm.UpdateSecretVersionStageInput) error {
+	var v wire.Violations
+	v.Required("versionStage", in.VersionStage != nil)
+	v.Length("versionStage", in.VersionStage, 1, 256)
+	v.Length("removeFromVersionId", in.RemoveFromVersionId, 32, 64)
+	v.Length("moveToVersionId", in.MoveToVersionId, 32, 64)
+	return v.Err()
+}
+
+func (s *Service) updateStage(ctx context.Context, in *sm.UpdateSecretVersionStageInput) (*sm.UpdateSecretVersionStageOutput, error) {
+	arn := arnOf(in.SecretId)
+	from, to := secret.VersionID(orEmpty(in.RemoveFromVersionId)), secret.VersionID(orEmpty(in.MoveToVersionId))
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		if _, err := s.vault.FindLive(ctx, tx, arn); err != nil {
+			return err
+		}
+		if err := s.vault.MoveLabel(ctx, tx, arn, *in.VersionStage, from, to); err != nil {
+			return err
+		}
+		if *in.VersionStage != secret.Pending {
+			return nil
+		}
+		return s.sched.PendingMoved(ctx, tx, arn)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &sm.UpdateSecretVersionStageOutput{ARN: in.SecretId, Name: ptr(arn.Name())}, nil
+}

@@ -1,0 +1,53 @@
+// Package keyturnapi holds what a keyturn server answers beyond the AWS APIs:
+// the record of each rotation, and the clock of a server in dev mode. The
+// operations are JSON 1.1 requests with the target prefix "keyturn.", signed
+// like every other request.
+package keyturnapi
+
+import "time"
+
+// RotationRun is the record of one step of one rotation.
+type RotationRun struct {
+	VersionID  string     `json:"VersionId"`            // the version being made
+	Kind       string     `json:"Kind"`                 // rotation, test or retirement
+	Step       string     `json:"Step"`                 // createSecret, setSecret, testSecret, finishSecret, retireSecret
+	Attempt    int64      `json:"Attempt"`              // 1 for the first try
+	Started    time.Time  `json:"Started"`              // UTC
+	Ended      *time.Time `json:"Ended,omitempty"`      // absent while the step runs
+	Outcome    string     `json:"Outcome"`              // running, succeeded, failed, abandoned, interrupted
+	ErrorClass string     `json:"ErrorClass,omitempty"` // dns, tcp, tls, auth, privilege, policy, timeout, api
+	Error      string     `json:"Error,omitempty"`      // what went wrong; never holds a value
+	Strategy   string     `json:"Strategy,omitempty"`   // SingleUser or DualPassword
+}
+
+// ListRotationsInput asks for the records of a secret, newest first.
+type ListRotationsInput struct {
+	SecretID   string `json:"SecretId"`             // name, ARN or partial ARN
+	MaxResults int64  `json:"MaxResults,omitempty"` // records; 0 means 100, at most 1000
+}
+
+// ListRotationsOutput holds the records and the state of the rotation.
+type ListRotationsOutput struct {
+	ARN      string        `json:"ARN"`
+	Name     string        `json:"Name"`
+	Strategy string        `json:"Strategy,omitempty"` // of the last rotation that succeeded
+	Next     *RotationNext `json:"Next,omitempty"`     // absent when nothing is planned
+	Runs     []RotationRun `json:"Runs,omitempty"`
+}
+
+// RotationNext says what the scheduler will do next with a secret.
+type RotationNext struct {
+	Step    string    `json:"Step"`    // the step that runs next
+	At      time.Time `json:"At"`      // not before
+	Attempt int64     `json:"Attempt"` // 1 for the first try of that step
+}
+
+// AdvanceClockInput moves a dev server's clock forward.
+type AdvanceClockInput struct {
+	Seconds int64 `json:"Seconds"` // above 0
+}
+
+// AdvanceClockOutput tells the new time.
+type AdvanceClockOutput struct {
+	Now time.Time `json:"Now"`
+}
