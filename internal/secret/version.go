@@ -224,7 +224,7 @@ func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels 
 	case err != nil:
 		return nil, false, err
 	case old == nil:
-		labels, err = v.insert(ctx, tx, version, labels)
+		labels, err = v.insert(ctx, tx, version, labels, keepAtLeast)
 	case old.Reserved():
 		err = fill(ctx, tx, version)
 	default:
@@ -243,8 +243,13 @@ func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels 
 	return stagesNow, promoted, errors.Join(err, touch(ctx, tx, version.ARN))
 }
 
-// insert adds the version and returns the labels it is to have.
-func (v *Vault) insert(ctx context.Context, tx *sqldb.Tx, version *Version, labels []string) ([]string, error) {
+// keepAtLeast is how long a version without labels is kept, whatever the quota
+// says ("Secrets Manager quotas" in the AWS guide).
+const keepAtLeast = 24 * time.Hour
+
+// insert adds the version and returns the labels it is to have. Beyond the quota
+// a version that has been without labels for long enough makes room.
+func (v *Vault) insert(ctx context.Context, tx *sqldb.Tx, version *Version, labels []string, keep time.Duration) ([]string, error) {
 	var count int
 	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_versions WHERE arn = $1`, version.ARN).Scan(&count)
 	if err != nil {
@@ -254,7 +259,7 @@ func (v *Vault) insert(ctx context.Context, tx *sqldb.Tx, version *Version, labe
 		labels = withCurrent(labels)
 	}
 	if count >= maxVersions {
-		if err := prune(ctx, tx, version.ARN); err != nil {
+		if err := prune(ctx, tx, version.ARN, keep); err != nil {
 			return nil, err
 		}
 	}
@@ -287,19 +292,19 @@ func fill(ctx context.Context, tx *sqldb.Tx, version *Version) error {
 }
 
 // prune makes room for one more version: of those without a label the oldest
-// goes, but never one younger than a day. Otherwise it is ErrLimitExceeded.
-func prune(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+// goes, but none younger than keep. Otherwise it is ErrLimitExceeded.
+func prune(ctx context.Context, tx *sqldb.Tx, arn ARN, keep time.Duration) error {
 	res, err := tx.Exec(ctx, `DELETE FROM secret_versions WHERE arn = $1 AND id = (
-		SELECT v.id FROM secret_versions v WHERE v.arn = $1 AND v.created_at < $2
+		SELECT v.id FROM secret_versions v WHERE v.arn = $1 AND v.created_at <= $2
 			AND NOT EXISTS (SELECT 1 FROM secret_labels l WHERE l.arn = v.arn AND l.version = v.id)
-		ORDER BY v.created_at, v.id LIMIT 1)`, arn, sqldb.Millis(tx.Now.Add(-24*time.Hour)))
+		ORDER BY v.created_at, v.id LIMIT 1)`, arn, sqldb.Millis(tx.Now.Add(-keep)))
 	if err != nil {
 		return fmt.Errorf("removing an old version: %w", err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n > 0 {
 		return err
 	}
-	return ErrLimitExceeded.Errorf("The secret has %d versions, and none of them is older than 24 hours and without staging labels.", maxVersions)
+	return ErrLimitExceeded.Errorf("The secret has %d versions, and each of them has staging labels or is younger than 24 hours.", maxVersions)
 }
 
 // Reserve makes the version of a rotation: AWSPENDING and no value yet. Its
@@ -322,7 +327,9 @@ func (v *Vault) stagePending(ctx context.Context, tx *sqldb.Tx, version *Version
 	if old != nil {
 		return (&TakenError{Version: old}).Conflict()
 	}
-	if _, err := v.insert(ctx, tx, version, nil); err != nil {
+	// A rotation must not fail because there were many before it: on this path
+	// the quota removes young versions too.
+	if _, err := v.insert(ctx, tx, version, nil, 0); err != nil {
 		return err
 	}
 	return attach(ctx, tx, version.ARN, version.ID, Pending)
