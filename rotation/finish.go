@@ -1,0 +1,146 @@
+package rotation
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+// finish moves AWSCURRENT to the token's version. AWSPENDING stays beside it,
+// as AWS's templates leave it. It does not ask the database before: testSecret
+// just did, and until AWSCURRENT moves, applications of a SingleUser rotation
+// are locked out.
+func (f *Function) finish(ctx context.Context, e Event, s staging) (Result, error) {
+	p, err := f.readPair(ctx, e)
+	if err != nil {
+		return Result{}, err
+	}
+	in := &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId:            aws.String(e.SecretID),
+		VersionStage:        aws.String(current),
+		MoveToVersionId:     aws.String(e.ClientRequestToken),
+		RemoveFromVersionId: aws.String(s.holder(current)),
+	}
+	if _, err := f.Secrets.UpdateSecretVersionStage(ctx, in); err != nil {
+		return Result{}, Errorf(ClassAPI, "moving AWSCURRENT to version %s: %w", e.ClientRequestToken, err)
+	}
+	return f.outcome(ctx, p.current, p.pending), nil
+}
+
+// done answers a step whose token is AWSCURRENT already. Only finishSecret has
+// an answer to repeat.
+func (f *Function) done(ctx context.Context, e Event) (Result, error) {
+	if e.Step != StepFinish {
+		return Result{}, nil
+	}
+	cur, err := f.read(ctx, e.SecretID, "", current)
+	if err != nil {
+		return Result{}, err
+	}
+	prev, err := f.read(ctx, e.SecretID, "", previous)
+	if isNotFound(err) {
+		return Result{}, nil
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return f.outcome(ctx, prev, cur), nil
+}
+
+// outcome finds out whether the old password still works beside the new one,
+// and so must be retired. AWSCURRENT has moved: no failure may undo that, so
+// on doubt it asks for a retireSecret, which does no harm.
+func (f *Function) outcome(ctx context.Context, old, now document) Result {
+	kept, err := f.oldWorks(ctx, old, now)
+	switch {
+	case err != nil:
+		return Result{RetireAfterSeconds: seconds(f.grace())}
+	case kept:
+		return Result{Strategy: StrategyDualPassword, RetireAfterSeconds: seconds(f.grace())}
+	}
+	return Result{Strategy: StrategySingleUser}
+}
+
+func (f *Function) oldWorks(ctx context.Context, old, now document) (bool, error) {
+	session, err := f.connect(ctx, now.login)
+	if err != nil {
+		return false, err
+	}
+	defer session.Close()
+	return f.keptBoth(ctx, session, old, now)
+}
+
+// retire ends the password that a DualPassword rotation kept. It is keyturn's
+// own step, and takes the token of that rotation.
+func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, error) {
+	if !s.has(e.ClientRequestToken, current) {
+		return Result{}, nil // a later rotation has replaced the old password
+	}
+	if other := s.holder(pending); other != "" && other != e.ClientRequestToken {
+		// That rotation needs the password of AWSCURRENT, which may be the
+		// older one of the two by now, and will itself end the other.
+		return Result{RetireAfterSeconds: seconds(min(retireAgain, f.grace()))}, nil
+	}
+	cur, err := f.read(ctx, e.SecretID, "", current)
+	if err != nil {
+		return Result{}, err
+	}
+	prev, err := f.previousLogin(ctx, e, cur)
+	if err != nil || prev.Password == "" {
+		return Result{}, err
+	}
+	return f.end(ctx, cur, prev)
+}
+
+// end drops the previous password if it works. If it does not, then a second
+// password of the account, if there is one, is newer than AWSCURRENT: it is
+// left from a rotation that somebody cancelled, and dropping "the old one"
+// would hit AWSCURRENT.
+func (f *Function) end(ctx context.Context, cur document, prev Login) (Result, error) {
+	session, err := f.connect(ctx, cur.login)
+	if err != nil {
+		return Result{}, explain("logging in with the current password", err)
+	}
+	defer session.Close()
+	if _, can := session.(DualPassword); !can {
+		return Result{Strategy: StrategySingleUser}, nil
+	}
+	alive, err := works(ctx, f.Engine, prev)
+	if err != nil {
+		return Result{}, explain("logging in with the previous password", err)
+	}
+	if !alive {
+		return Result{}, nil
+	}
+	c := Change{Session: session, Engine: f.Engine, Current: cur.login, Previous: prev}
+	err = Dual{}.Finish(ctx, c)
+	if ClassOf(err) == ClassPrivilege && cur.masterARN != "" {
+		err = f.endAsAdmin(ctx, cur, c)
+	}
+	if err != nil {
+		return Result{}, explain("ending the previous password", err)
+	}
+	return Result{Strategy: StrategyDualPassword}, nil
+}
+
+func (f *Function) endAsAdmin(ctx context.Context, cur document, c Change) error {
+	admin, err := f.connectAdmin(ctx, cur)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	c.Session = admin
+	return Dual{}.Finish(ctx, c)
+}
+
+func (f *Function) grace() time.Duration {
+	if f.Grace == 0 {
+		return defaultGrace
+	}
+	return f.Grace
+}
+
+// seconds rounds up: a grace below a second is still one.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

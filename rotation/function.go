@@ -1,0 +1,176 @@
+package rotation
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+// Function is a rotation function: Handle answers the events of Secrets
+// Manager. Its zero values are good defaults; Secrets and Engine must be set.
+// It is safe for concurrent use and keeps no state: what a step needs to know,
+// it asks Secrets Manager and the database.
+type Function struct {
+	Secrets Secrets
+	Engine  Engine
+
+	// Password is how new passwords look.
+	Password PasswordRules
+
+	// Grace is how long the old password of a DualPassword rotation stays
+	// valid after finishSecret; 0 is 24 hours.
+	Grace time.Duration
+}
+
+// PasswordRules are the parameters of GetRandomPassword, by the names that the
+// environment of AWS's rotation functions uses.
+type PasswordRules struct {
+	Length             int64  // PASSWORD_LENGTH; 0 is 32
+	ExcludeCharacters  string // EXCLUDE_CHARACTERS; "" is SafeExclusions
+	ExcludeNumbers     bool   // EXCLUDE_NUMBERS
+	ExcludePunctuation bool   // EXCLUDE_PUNCTUATION
+	ExcludeUppercase   bool   // EXCLUDE_UPPERCASE
+	ExcludeLowercase   bool   // EXCLUDE_LOWERCASE
+	AllowMissingTypes  bool   // the opposite of REQUIRE_EACH_INCLUDED_TYPE
+}
+
+// SafeExclusions leaves letters, digits, "." and "_": 64 characters, so that
+// 32 of them carry about 190 bits. Such a password needs no quoting in URLs,
+// DSNs, JDBC and libpq connection strings, shells, .env files, YAML, my.cnf
+// and pgpass.
+const SafeExclusions = "!\"#$%&'()*+,-/:;<=>?@[\\]^`{|}~"
+
+const (
+	defaultLength = 32
+	defaultGrace  = 24 * time.Hour
+	retireAgain   = 15 * time.Minute // a retireSecret that came during a rotation
+)
+
+// Handle runs the step that the event names. Every step may be repeated, also
+// after a crash in the middle of it. Its errors are *Errors.
+func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
+	s, err := f.staging(ctx, e.SecretID)
+	if err != nil {
+		return Result{}, err
+	}
+	if e.Step == StepRetire {
+		return f.retire(ctx, e, s)
+	}
+	if s.has(e.ClientRequestToken, current) && !s.disabled {
+		return f.done(ctx, e)
+	}
+	if err := s.check(e.ClientRequestToken); err != nil {
+		return Result{}, err
+	}
+	switch e.Step {
+	case StepCreate:
+		return Result{}, f.create(ctx, e)
+	case StepSet:
+		return f.set(ctx, e)
+	case StepTest:
+		return Result{}, f.test(ctx, e)
+	case StepFinish:
+		return f.finish(ctx, e, s)
+	}
+	return Result{}, Errorf(ClassSecret, "the event's step is none of %s, %s, %s, %s, %s", StepCreate, StepSet, StepTest, StepFinish, StepRetire)
+}
+
+// create stores a new password as the token's version, unless it has one.
+func (f *Function) create(ctx context.Context, e Event) error {
+	cur, err := f.read(ctx, e.SecretID, "", current)
+	if err != nil {
+		return err
+	}
+	if err := cur.usable(); err != nil {
+		return err
+	}
+	_, err = f.read(ctx, e.SecretID, e.ClientRequestToken, pending)
+	if !isNotFound(err) {
+		return err
+	}
+	text, err := f.next(ctx, cur)
+	if err != nil {
+		return err
+	}
+	return f.store(ctx, e, text)
+}
+
+// next returns the value that follows: the same text with a new password.
+func (f *Function) next(ctx context.Context, cur document) (string, error) {
+	login, err := strategyOf(cur).Next(cur.login)
+	if err != nil {
+		return "", err
+	}
+	password, err := f.randomPassword(ctx)
+	if err != nil {
+		return "", err
+	}
+	text, err := cur.with("password", password)
+	if err != nil || login.Username == cur.login.Username {
+		return text, err
+	}
+	renamed, err := parseDocument(text)
+	if err != nil {
+		return "", err
+	}
+	return renamed.with("username", login.Username)
+}
+
+func (f *Function) randomPassword(ctx context.Context) (string, error) {
+	r := f.Password
+	if r.Length == 0 {
+		r.Length = defaultLength
+	}
+	if r.ExcludeCharacters == "" {
+		r.ExcludeCharacters = SafeExclusions
+	}
+	out, err := f.Secrets.GetRandomPassword(ctx, &secretsmanager.GetRandomPasswordInput{
+		PasswordLength:          aws.Int64(r.Length),
+		ExcludeCharacters:       aws.String(r.ExcludeCharacters),
+		ExcludeNumbers:          aws.Bool(r.ExcludeNumbers),
+		ExcludePunctuation:      aws.Bool(r.ExcludePunctuation),
+		ExcludeUppercase:        aws.Bool(r.ExcludeUppercase),
+		ExcludeLowercase:        aws.Bool(r.ExcludeLowercase),
+		RequireEachIncludedType: aws.Bool(!r.AllowMissingTypes),
+	})
+	if err != nil {
+		return "", Errorf(ClassAPI, "asking for a random password: %w", err)
+	}
+	if aws.ToString(out.RandomPassword) == "" {
+		return "", Errorf(ClassAPI, "Secrets Manager answered with an empty random password")
+	}
+	return *out.RandomPassword, nil
+}
+
+func (f *Function) store(ctx context.Context, e Event, text string) error {
+	in := &secretsmanager.PutSecretValueInput{
+		SecretId:           aws.String(e.SecretID),
+		ClientRequestToken: aws.String(e.ClientRequestToken),
+		SecretString:       aws.String(text),
+		VersionStages:      []string{pending},
+	}
+	if e.RotationToken != "" {
+		in.RotationToken = aws.String(e.RotationToken)
+	}
+	if _, err := f.Secrets.PutSecretValue(ctx, in); err != nil {
+		return Errorf(ClassAPI, "storing the pending value: %w", err)
+	}
+	return nil
+}
+
+// test logs in with the pending password over a new connection; Connect asks a
+// trivial query.
+func (f *Function) test(ctx context.Context, e Event) error {
+	p, err := f.readPair(ctx, e)
+	if err != nil {
+		return err
+	}
+	session, err := f.connect(ctx, p.pending.login)
+	if err != nil {
+		return explain("logging in with the pending password", err)
+	}
+	_ = session.Close()
+	return nil
+}

@@ -1,0 +1,177 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// mysql is a session of MySQL or Aurora MySQL.
+//
+// An account has a primary and maybe a secondary password. A change with
+// RETAIN makes the primary one secondary; a change without RETAIN leaves the
+// secondary one as it is. Run twice, RETAIN would thus lose the old password.
+// REPLACE is the guard: the server compares it with the primary password alone
+// and refuses the whole statement (3891) if that is another.
+//
+// The server itself writes <secret> for the passwords into its general log,
+// and hashes into its binary log.
+type mysql struct{ *conn }
+
+const (
+	hostsOf    = "SELECT host FROM mysql.user WHERE user = ?"
+	lockOf     = "keyturn:" // + user: fits into the 64 characters of a lock's name
+	lockSecond = 10
+)
+
+// SetPassword implements rotation.Session.
+func (m *mysql) SetPassword(ctx context.Context, user, password string) error {
+	if user == m.self.user {
+		return m.setOwn(ctx, password)
+	}
+	rows, err := m.accounts(ctx, user, hostsOf)
+	if err != nil {
+		return err
+	}
+	for _, a := range rows {
+		err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, password)
+		if err != nil {
+			return m.needs(err, "changing the password of "+a.String(), "CREATE USER")
+		}
+	}
+	return nil
+}
+
+// setOwn needs no privilege. It gives the current password only to accounts
+// that must (PASSWORD REQUIRE CURRENT), because MySQL 5.7 does not know REPLACE.
+func (m *mysql) setOwn(ctx context.Context, password string) error {
+	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ?", password)
+	if isServer(err, errMissingCurrent) {
+		err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ?", password, m.login.Password)
+	}
+	return err
+}
+
+// AddPassword implements rotation.DualPassword.
+func (m *mysql) AddPassword(ctx context.Context, user, password, keep string) error {
+	unlock, err := m.lock(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if user == m.self.user {
+		return m.addOwn(ctx, password, keep)
+	}
+	rows, err := m.accounts(ctx, user, hostsOf)
+	if err != nil {
+		return err
+	}
+	for _, a := range rows {
+		if err := m.addTo(ctx, a, password, keep); err != nil {
+			return m.noDual(err, "keeping two passwords of "+a.String(), "CREATE USER")
+		}
+	}
+	return nil
+}
+
+// addOwn relies on REPLACE. If keep is not the primary password, it is the
+// secondary one, for it logs in: an abandoned rotation or another worker has
+// set a newer one. Replacing that without RETAIN leaves keep where it is.
+func (m *mysql) addOwn(ctx context.Context, password, keep string) error {
+	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", password, keep)
+	if isServer(err, errWrongCurrent) {
+		err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ?", password)
+	}
+	return m.noDual(err, "keeping two passwords", "APPLICATION_PASSWORD_ADMIN")
+}
+
+// addTo works on another account, where REPLACE is not allowed. If there is a
+// secondary password, keep may be it; making keep the primary one first ends
+// the doubt, and keep is valid all the time.
+func (m *mysql) addTo(ctx context.Context, a account, password, keep string) error {
+	second, err := m.hasSecond(ctx, a)
+	if err != nil {
+		return err
+	}
+	if second {
+		if err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, keep); err != nil {
+			return err
+		}
+	}
+	return m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ? RETAIN CURRENT PASSWORD", a.user, a.host, password)
+}
+
+// hasSecond tells whether an account has a secondary password.
+func (m *mysql) hasSecond(ctx context.Context, a account) (bool, error) {
+	var second bool
+	err := m.QueryRowContext(ctx, `SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), 0)
+		FROM mysql.user WHERE user = ? AND host = ?`, a.user, a.host).Scan(&second)
+	return second, m.statementError(ctx, err, nil)
+}
+
+// DropOldPassword implements rotation.DualPassword.
+func (m *mysql) DropOldPassword(ctx context.Context, user, keep string) error {
+	unlock, err := m.lock(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if user == m.self.user {
+		return m.dropOwn(ctx, keep)
+	}
+	rows, err := m.accounts(ctx, user, hostsOf)
+	if err != nil {
+		return err
+	}
+	for _, a := range rows {
+		if err := m.exec(ctx, "ALTER USER ?@? DISCARD OLD PASSWORD", a.user, a.host); err != nil {
+			return m.noDual(err, "ending the old password of "+a.String(), "CREATE USER")
+		}
+	}
+	return nil
+}
+
+// dropOwn first puts keep in the place of both passwords, which the server
+// refuses unless keep is the primary one. DISCARD alone would end keep if a
+// newer password has just been set. Password rules may forbid to set keep
+// again: then the caller's look at the account must do.
+func (m *mysql) dropOwn(ctx context.Context, keep string) error {
+	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", keep, keep)
+	switch {
+	case isServer(err, errWrongCurrent):
+		return nil
+	case err == nil, rotation.ClassOf(err) == rotation.ClassPolicy:
+		err = m.exec(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
+	}
+	return m.noDual(err, "ending the old password", "APPLICATION_PASSWORD_ADMIN")
+}
+
+// noDual translates the answer of a server that is too old, and names what a
+// session must be granted.
+func (m *mysql) noDual(err error, doing, grant string) error {
+	if isServer(err, errSyntax) || isServer(err, errUnknownColumn) {
+		return rotation.Errorf(rotation.ClassPolicy, "MySQL %s, needed is 8.0.14: %w", m.version, rotation.ErrNoDualPassword)
+	}
+	return m.needs(err, doing, grant)
+}
+
+// lock keeps other sessions of this package from changing the same user
+// between two statements. It ends with the connection at the latest.
+func (m *mysql) lock(ctx context.Context, user string) (unlock func(), err error) {
+	var got *int
+	err = m.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", lockOf+user, lockSecond).Scan(&got)
+	if err != nil {
+		return nil, m.statementError(ctx, err, nil)
+	}
+	if got == nil || *got != 1 {
+		return nil, rotation.Errorf(rotation.ClassTimeout, "another session is changing the password of %s", user)
+	}
+	return func() { _, _ = m.ExecContext(ctx, "DO RELEASE_LOCK(?)", lockOf+user) }, nil
+}
+
+// isServer tells whether the server answered with this error number.
+func isServer(err error, number uint16) bool {
+	var e *serverError
+	return errors.As(err, &e) && e.number == number
+}

@@ -1,0 +1,187 @@
+// Package mysql is the rotation engine for MySQL, Aurora MySQL and MariaDB.
+//
+// The products differ in how an account can have two passwords. MySQL from
+// 8.0.14 keeps a primary and a secondary one (RETAIN CURRENT PASSWORD, DISCARD
+// OLD PASSWORD; see "Dual Password Support" in its manual). MariaDB from 10.4
+// takes a list of authentication alternatives (IDENTIFIED VIA … OR …), which
+// serves as well. Which product it is, the server's version tells.
+package mysql
+
+import (
+	"context"
+	"crypto/tls"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// Engine logs in to MySQL, Aurora MySQL and MariaDB. Its zero value works.
+type Engine struct {
+	// ConnectTimeout bounds name look-up, connection, TLS and login together;
+	// 0 is 5 seconds.
+	ConnectTimeout time.Duration
+}
+
+const (
+	defaultTimeout = 5 * time.Second
+	defaultPort    = 3306
+)
+
+// names are the engines that a secret may name, as RDS calls them.
+var names = []string{"mysql", "mariadb", "aurora-mysql", "aurora"}
+
+// Connect implements rotation.Engine. The connection does not choose a
+// database: changing passwords needs none.
+//
+// A cancelled context ends the wait for a statement, but the server may still
+// complete it, since the driver only closes the connection. Every statement of
+// this package may be repeated.
+func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session, error) {
+	if !slices.Contains(names, l.Engine) {
+		return nil, rotation.Errorf(rotation.ClassSecret, "the engine %q of the secret is none of %s", l.Engine, strings.Join(names, ", "))
+	}
+	timeout := e.ConnectTimeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	connector, err := driver.NewConnector(config(l, timeout))
+	if err != nil {
+		return nil, rotation.Errorf(rotation.ClassSecret, "the login of the secret cannot be used: host, port or username is malformed")
+	}
+	return open(ctx, sql.OpenDB(connector), l)
+}
+
+func config(l rotation.Login, timeout time.Duration) *driver.Config {
+	cfg := driver.NewConfig()
+	cfg.Net, cfg.Addr = "tcp", l.Address(defaultPort)
+	if l.UnixSocket() {
+		cfg.Net = "unix"
+	}
+	cfg.User, cfg.Passwd = l.Username, l.Password
+	cfg.Timeout = timeout
+	cfg.Logger = &driver.NopLogger{}
+	// ALTER USER takes no parameters in a prepared statement (error 1064). The
+	// driver's quoting obeys the session's NO_BACKSLASH_ESCAPES.
+	cfg.InterpolateParams = true
+	if l.Encrypted() {
+		cfg.TLS = &tls.Config{ServerName: strings.Trim(l.Host, "[]"), MinVersion: tls.VersionTLS12}
+	}
+	return cfg
+}
+
+// open logs in and finds out who and where it is.
+func open(ctx context.Context, db *sql.DB, l rotation.Login) (rotation.Session, error) {
+	c, err := identify(ctx, db, l)
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	if strings.Contains(strings.ToLower(c.version), "mariadb") {
+		return &mariadb{c}, nil
+	}
+	return &mysql{c}, nil
+}
+
+func identify(ctx context.Context, db *sql.DB, l rotation.Login) (*conn, error) {
+	one, err := db.Conn(ctx)
+	if err != nil {
+		return nil, loginError(ctx, err, l)
+	}
+	c := &conn{Conn: one, db: db, login: l}
+	var who string
+	if err := c.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&c.version, &who); err != nil {
+		return nil, loginError(ctx, err, l)
+	}
+	c.self = parseAccount(who)
+	if c.self.user != l.Username {
+		// An anonymous or proxied account, or a server that runs with
+		// skip-grant-tables: a change would hit somebody else.
+		return nil, rotation.Errorf(rotation.ClassSecret, "the server took user %s for the account %s; drop anonymous accounts, and name the account itself in the secret", l.Username, c.self)
+	}
+	return c, nil
+}
+
+// account is a row of mysql.user.
+type account struct{ user, host string }
+
+// parseAccount splits at the last @: a user's name may hold one.
+func parseAccount(s string) account {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return account{user: s}
+	}
+	return account{s[:at], s[at+1:]}
+}
+
+// String quotes the account as SQL and people write it.
+func (a account) String() string { return fmt.Sprintf("'%s'@'%s'", a.user, a.host) }
+
+// conn is the one connection of a session.
+type conn struct {
+	*sql.Conn
+	db      *sql.DB
+	login   rotation.Login
+	self    account
+	version string
+}
+
+// Close ends the connection.
+func (c *conn) Close() error {
+	_ = c.Conn.Close()
+	return c.db.Close()
+}
+
+// exec runs a statement. Its arguments are names and passwords: they are taken
+// out of the server's error text.
+func (c *conn) exec(ctx context.Context, statement string, args ...any) error {
+	_, err := c.ExecContext(ctx, statement, args...)
+	return c.statementError(ctx, err, args)
+}
+
+// accounts returns the rows that a change for user concerns: the session's own
+// row, or, for another user, all rows of that name.
+func (c *conn) accounts(ctx context.Context, user, query string) ([]account, error) {
+	if user == c.self.user {
+		return []account{c.self}, nil
+	}
+	rows, err := c.QueryContext(ctx, query, user)
+	if err != nil {
+		return nil, c.needs(c.statementError(ctx, err, nil), "finding the accounts of "+user, "SELECT ON mysql.user")
+	}
+	defer rows.Close()
+	var found []account
+	for rows.Next() {
+		a := account{user: user}
+		if err := rows.Scan(&a.host); err != nil {
+			return nil, c.statementError(ctx, err, nil)
+		}
+		found = append(found, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, c.statementError(ctx, err, nil)
+	}
+	if len(found) == 0 {
+		return nil, rotation.Errorf(rotation.ClassSecret, "the server has no user %s: create it, or correct the key username of the secret", user)
+	}
+	return found, nil
+}
+
+// needs names the missing GRANT in a privilege error.
+func (c *conn) needs(err error, doing, grant string) error {
+	if rotation.ClassOf(err) != rotation.ClassPrivilege {
+		return err
+	}
+	on := ""
+	if !strings.Contains(grant, " ON ") {
+		on = " ON *.*"
+	}
+	return rotation.Errorf(rotation.ClassPrivilege, "%s needs a privilege: GRANT %s%s TO %s", doing, grant, on, c.self)
+}

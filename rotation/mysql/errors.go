@@ -1,0 +1,146 @@
+package mysql
+
+import (
+	"context"
+	stddriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	driver "github.com/go-sql-driver/mysql"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// Error numbers that this package looks for, by their names in the manuals.
+const (
+	errSyntax         = 1064 // ER_PARSE_ERROR
+	errUnknownColumn  = 1054 // ER_BAD_FIELD_ERROR
+	errOptionPrevents = 1290 // ER_OPTION_PREVENTS_STATEMENT
+	errWrongCurrent   = 3891 // ER_INCORRECT_CURRENT_PASSWORD
+	errMissingCurrent = 3892 // ER_MISSING_CURRENT_PASSWORD
+)
+
+// classes gives the servers' error numbers a class; others are ClassDatabase.
+var classes = map[uint16]rotation.Class{
+	1045: rotation.ClassAuth,      // ER_ACCESS_DENIED_ERROR
+	1698: rotation.ClassAuth,      // ER_ACCESS_DENIED_NO_PASSWORD_ERROR
+	1044: rotation.ClassPrivilege, // ER_DBACCESS_DENIED_ERROR
+	1130: rotation.ClassPrivilege, // ER_HOST_NOT_PRIVILEGED
+	1142: rotation.ClassPrivilege, // ER_TABLEACCESS_DENIED_ERROR
+	1143: rotation.ClassPrivilege, // ER_COLUMNACCESS_DENIED_ERROR
+	1227: rotation.ClassPrivilege, // ER_SPECIFIC_ACCESS_DENIED_ERROR
+	1410: rotation.ClassPrivilege, // ER_CANT_CREATE_USER_WITH_GRANT
+	3879: rotation.ClassPrivilege, // ER_DB_ACCESS_DENIED
+	1819: rotation.ClassPolicy,    // ER_NOT_VALID_PASSWORD
+	1820: rotation.ClassPolicy,    // ER_MUST_CHANGE_PASSWORD
+	1862: rotation.ClassPolicy,    // ER_MUST_CHANGE_PASSWORD_LOGIN
+	3118: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED
+	3638: rotation.ClassPolicy,    // ER_CREDENTIALS_CONTRADICT_TO_HISTORY
+	3955: rotation.ClassPolicy,    // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
+	4150: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
+	1699: rotation.ClassPolicy,    // ER_SET_PASSWORD_AUTH_PLUGIN
+	3159: rotation.ClassTLS,       // ER_SECURE_TRANSPORT_REQUIRED
+	1205: rotation.ClassTimeout,   // ER_LOCK_WAIT_TIMEOUT
+	3024: rotation.ClassTimeout,   // ER_QUERY_TIMEOUT
+
+	errWrongCurrent:   rotation.ClassPolicy,
+	errMissingCurrent: rotation.ClassPolicy,
+}
+
+// serverError is the server's answer to a statement, without the driver's
+// error in its chain: that one may quote the statement.
+type serverError struct {
+	number uint16
+	text   string
+}
+
+// Error returns the server's number and text.
+func (e *serverError) Error() string { return fmt.Sprintf("error %d: %s", e.number, e.text) }
+
+// classify finds the class of a failure, and what may be shown of it.
+func classify(ctx context.Context, err error, secrets ...string) (rotation.Class, error) {
+	var server *driver.MySQLError
+	if errors.As(err, &server) {
+		answer := &serverError{server.Number, shown(server, secrets)}
+		return classOf(answer), answer
+	}
+	switch {
+	case ctx.Err() != nil:
+		return rotation.ClassTimeout, ctx.Err()
+	case errors.Is(err, driver.ErrNoTLS):
+		return rotation.ClassTLS, driver.ErrNoTLS
+	case errors.Is(err, driver.ErrInvalidConn), errors.Is(err, stddriver.ErrBadConn):
+		return rotation.ClassTCP, errors.New("the server closed the connection")
+	}
+	if class := rotation.NetworkClass(err); class != "" {
+		return class, err
+	}
+	return rotation.ClassDatabase, err
+}
+
+func classOf(e *serverError) rotation.Class {
+	if e.number == errOptionPrevents && strings.Contains(e.text, "strict-password-validation") {
+		return rotation.ClassPolicy
+	}
+	if class, ok := classes[e.number]; ok {
+		return class
+	}
+	return rotation.ClassDatabase
+}
+
+// shown is the server's text without passwords. A parse error quotes the
+// statement from the unknown word on, so nothing of it is shown.
+func shown(e *driver.MySQLError, secrets []string) string {
+	if e.Number == errSyntax {
+		return "the server does not know this form of the statement"
+	}
+	text := e.Message
+	for _, s := range secrets {
+		if s != "" {
+			text = strings.ReplaceAll(text, s, "[redacted]")
+		}
+	}
+	return text
+}
+
+// loginError says why nobody was let in, and what to do.
+func loginError(ctx context.Context, err error, l rotation.Login) error {
+	class, cause := classify(ctx, err, l.Password)
+	hint := class.Hint(l)
+	if class == rotation.ClassAuth {
+		hint = "check the password; also, an anonymous account ''@'localhost' hides 'user'@'%' from logins of that host"
+	}
+	if hint != "" {
+		hint = "; " + hint
+	}
+	return rotation.Errorf(class, "logging in to %s as %s: %w%s", l.Address(defaultPort), l.Username, cause, hint)
+}
+
+// statementError classifies a failed statement. nil stays nil.
+func (c *conn) statementError(ctx context.Context, err error, args []any) error {
+	if err == nil {
+		return nil
+	}
+	secrets := []string{c.login.Password}
+	for _, a := range args {
+		if s, ok := a.(string); ok && s != c.self.user && s != c.self.host {
+			secrets = append(secrets, s)
+		}
+	}
+	class, cause := classify(ctx, err, secrets...)
+	if hint := statementHint(cause); hint != "" {
+		return rotation.Errorf(class, "%w; %s", cause, hint)
+	}
+	return &rotation.Error{Class: class, Err: cause}
+}
+
+func statementHint(cause error) string {
+	switch {
+	case isServer(cause, errOptionPrevents), isServer(cause, 1836), isServer(cause, 3100):
+		return "a reader or replica cannot change passwords (name the writer's endpoint as host), and a MariaDB with strict_password_validation takes no hashes"
+	case isServer(cause, 1819), isServer(cause, 3638):
+		return "the server's password rules refuse it; see the rules of the function, such as PASSWORD_LENGTH and EXCLUDE_CHARACTERS, and the account's password history"
+	}
+	return ""
+}

@@ -1,0 +1,175 @@
+package mysql
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // mysql_native_password is defined by it
+	"encoding/hex"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// mariadb is a session of MariaDB.
+//
+// An account has a list of authentication alternatives; two times
+// mysql_native_password makes two passwords. Every statement gives the whole
+// list and so may be repeated. The server writes statements as they are into
+// its general and binary log, so it gets hashes, never clear text.
+type mariadb struct{ *conn }
+
+const (
+	native = "mysql_native_password"
+	// A role has a row without a host.
+	hostsOfMaria = "SELECT host FROM mysql.user WHERE user = ? AND is_role <> 'Y'"
+)
+
+// SetPassword implements rotation.Session.
+func (m *mariadb) SetPassword(ctx context.Context, user, password string) error {
+	rows, err := m.accounts(ctx, user, hostsOfMaria)
+	if err != nil {
+		return err
+	}
+	for _, a := range rows {
+		if err := m.setOne(ctx, a, password); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setOne uses SET PASSWORD, which one's own account needs no privilege for. It
+// changes the first alternative alone, so a longer list is replaced as a whole.
+func (m *mariadb) setOne(ctx context.Context, a account, password string) error {
+	hashes, err := m.hashes(ctx, a)
+	if err != nil {
+		return err
+	}
+	if len(hashes) > 1 {
+		return m.identify(ctx, a, hash(password))
+	}
+	if a == m.self {
+		return m.exec(ctx, "SET PASSWORD = ?", hash(password))
+	}
+	err = m.exec(ctx, "SET PASSWORD FOR ?@? = ?", a.user, a.host, hash(password))
+	return m.needs(err, "changing the password of "+a.String(), "CREATE USER")
+}
+
+// AddPassword implements rotation.DualPassword.
+func (m *mariadb) AddPassword(ctx context.Context, user, password, keep string) error {
+	rows, err := m.accounts(ctx, user, hostsOfMaria)
+	if err != nil {
+		return err
+	}
+	for _, a := range rows {
+		if _, err := m.hashes(ctx, a); err != nil {
+			return err
+		}
+		if err := m.identify(ctx, a, hash(password), hash(keep)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DropOldPassword implements rotation.DualPassword.
+func (m *mariadb) DropOldPassword(ctx context.Context, user, keep string) error {
+	rows, err := m.accounts(ctx, user, hostsOfMaria)
+	if err != nil {
+		return err
+	}
+	for _, a := range rows {
+		hashes, err := m.hashes(ctx, a)
+		if err != nil {
+			return err
+		}
+		if len(hashes) < 2 || hashes[0] != hash(keep) {
+			continue // nothing older, or a newer one in front
+		}
+		if err := m.identify(ctx, a, hash(keep)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// identify replaces the whole list by one or two hashes.
+func (m *mariadb) identify(ctx context.Context, a account, hashes ...string) error {
+	statement := "ALTER USER ?@? IDENTIFIED VIA " + native + " USING ?" +
+		strings.Repeat(" OR "+native+" USING ?", len(hashes)-1)
+	args := []any{a.user, a.host}
+	for _, h := range hashes {
+		args = append(args, h)
+	}
+	err := m.exec(ctx, statement, args...)
+	if isServer(err, errSyntax) {
+		return rotation.Errorf(rotation.ClassPolicy, "MariaDB %s, needed is 10.4: %w", m.version, rotation.ErrNoDualPassword)
+	}
+	return m.needs(err, "changing the list of passwords of "+a.String(), "CREATE USER")
+}
+
+// hashes returns the account's password hashes, the newest first. It refuses
+// an account with another plugin than mysql_native_password: one such as
+// ed25519 in the first place hides the second password from clients that
+// switch the plugin only once, go-sql-driver among them.
+func (m *mariadb) hashes(ctx context.Context, a account) ([]string, error) {
+	statement, args := "SHOW CREATE USER CURRENT_USER()", []any(nil)
+	if a != m.self {
+		statement, args = "SHOW CREATE USER ?@?", []any{a.user, a.host}
+	}
+	var created string
+	if err := m.QueryRowContext(ctx, statement, args...).Scan(&created); err != nil {
+		return nil, m.needs(m.statementError(ctx, err, nil), "reading the account "+a.String(), "SELECT ON mysql.*")
+	}
+	list := parseAlternatives(created)
+	if i := slices.IndexFunc(list, alternative.foreign); i >= 0 {
+		return nil, rotation.Errorf(rotation.ClassPolicy,
+			"the account %s logs in by the plugin %s; its password can be rotated after ALTER USER %s IDENTIFIED VIA %s USING PASSWORD('…'): %w",
+			a, list[i].plugin, a, native, rotation.ErrNoDualPassword)
+	}
+	var hashes []string
+	for _, each := range list {
+		hashes = append(hashes, each.hash)
+	}
+	return hashes, nil
+}
+
+// alternative is one way to log in to an account.
+type alternative struct{ plugin, hash string }
+
+func (a alternative) foreign() bool { return a.plugin != native }
+
+var (
+	identified = regexp.MustCompile("^CREATE USER (?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\")@(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\") IDENTIFIED (.*)$")
+	byHash     = regexp.MustCompile(`^BY PASSWORD '([^']*)'`)
+	viaPlugin  = regexp.MustCompile(`^(?:VIA|OR) ([0-9A-Za-z_]+)(?: USING '([^']*)')? ?`)
+)
+
+// parseAlternatives reads SHOW CREATE USER. An account without a password has
+// none.
+func parseAlternatives(created string) []alternative {
+	m := identified.FindStringSubmatch(created)
+	if m == nil {
+		return nil
+	}
+	if by := byHash.FindStringSubmatch(m[1]); by != nil {
+		return []alternative{{native, by[1]}}
+	}
+	var list []alternative
+	for rest := m[1]; ; {
+		via := viaPlugin.FindStringSubmatch(rest)
+		if via == nil {
+			return list
+		}
+		list = append(list, alternative{via[1], via[2]})
+		rest = rest[len(via[0]):]
+	}
+}
+
+// hash is what mysql_native_password stores: SHA-1 of SHA-1, in capitals.
+func hash(password string) string {
+	once := sha1.Sum([]byte(password)) //nolint:gosec // as above
+	twice := sha1.Sum(once[:])         //nolint:gosec // as above
+	return "*" + strings.ToUpper(hex.EncodeToString(twice[:]))
+}

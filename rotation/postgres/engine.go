@@ -1,0 +1,133 @@
+// Package postgres is the rotation engine for PostgreSQL and Aurora
+// PostgreSQL.
+//
+// A role has one password, so the strategy is SingleUser. ALTER ROLE is
+// transactional: the old password is valid until COMMIT. The server writes
+// statements as they are into its log, so it gets a SCRAM-SHA-256 verifier
+// that is computed here, never clear text.
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// Engine logs in to PostgreSQL and Aurora PostgreSQL. Its zero value works.
+type Engine struct {
+	// ConnectTimeout bounds name look-up, connection, TLS and login together;
+	// 0 is 5 seconds.
+	ConnectTimeout time.Duration
+}
+
+const (
+	defaultTimeout  = 5 * time.Second
+	defaultPort     = 5432
+	defaultDatabase = "postgres"
+)
+
+// names are the engines that a secret may name, as RDS calls them.
+var names = []string{"postgres", "postgresql", "aurora-postgresql"}
+
+// Connect implements rotation.Engine. It connects to the secret's dbname, or to
+// the database postgres.
+func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session, error) {
+	if !slices.Contains(names, l.Engine) {
+		return nil, rotation.Errorf(rotation.ClassSecret, "the engine %q of the secret is none of %s", l.Engine, strings.Join(names, ", "))
+	}
+	cfg, err := config(l)
+	if err != nil {
+		return nil, err
+	}
+	timeout := e.ConnectTimeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, loginError(ctx, err, l)
+	}
+	s := &session{conn: c, login: l}
+	if err := s.exec(ctx, "SELECT 1"); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// config starts from the driver's defaults, which read PG… variables, and sets
+// all that matters: the secret alone says where and how to connect.
+func config(l rotation.Login) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig("sslmode=disable")
+	if err != nil {
+		return nil, rotation.Errorf(rotation.ClassSecret, "a PG… variable of the environment is not understood; unset it")
+	}
+	cfg.Host, cfg.Port = strings.Trim(l.Host, "[]"), defaultPort
+	if l.Port != 0 {
+		cfg.Port = uint16(l.Port) //nolint:gosec // a Login's port is at most 65535
+	}
+	cfg.User, cfg.Password = l.Username, l.Password
+	cfg.Database = l.Database
+	if cfg.Database == "" {
+		cfg.Database = defaultDatabase
+	}
+	cfg.Fallbacks = nil
+	cfg.RuntimeParams = map[string]string{"application_name": "keyturn"}
+	// Under the method trust any password logs in, which would prove nothing.
+	cfg.RequireAuth = "scram-sha-256,md5"
+	if l.Encrypted() {
+		cfg.TLSConfig = &tls.Config{ServerName: cfg.Host, MinVersion: tls.VersionTLS12}
+		cfg.RequireAuth += ",password"
+	}
+	// Poolers lend a server connection per transaction and lose prepared
+	// statements between them.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	return cfg, nil
+}
+
+// session is one connection of one role.
+type session struct {
+	conn  *pgx.Conn
+	login rotation.Login
+}
+
+// SetPassword implements rotation.Session. One simple query holds the whole
+// transaction.
+//
+// SET ROLE NONE: a login role may be set to act as another one, which may not
+// change the password of the first. synchronous_commit: a change that a crash
+// of the server can undo must not be promoted.
+func (s *session) SetPassword(ctx context.Context, user, password string) error {
+	verifier, err := newVerifier(password)
+	if err != nil {
+		return err
+	}
+	role := pgx.Identifier{user}.Sanitize()
+	err = s.exec(ctx, "BEGIN; SET LOCAL ROLE NONE; SET LOCAL synchronous_commit = on; "+
+		"ALTER ROLE "+role+" PASSWORD '"+verifier+"'; COMMIT")
+	if rotation.ClassOf(err) == rotation.ClassPrivilege && user != s.login.Username {
+		return rotation.Errorf(rotation.ClassPrivilege, "changing the password of %s needs CREATEROLE, and from PostgreSQL 16 on ADMIN OPTION: GRANT %s TO %s WITH ADMIN OPTION: %w",
+			user, role, pgx.Identifier{s.login.Username}.Sanitize(), err)
+	}
+	return err
+}
+
+// Close ends the connection.
+func (s *session) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return s.conn.Close(ctx)
+}
+
+func (s *session) exec(ctx context.Context, statement string) error {
+	_, err := s.conn.PgConn().Exec(ctx, statement).ReadAll()
+	return statementError(ctx, err)
+}

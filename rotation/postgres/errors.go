@@ -1,0 +1,113 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// classes gives SQLSTATE codes a class; others are ClassDatabase.
+//
+// 28000 is not ClassAuth: the server did not look at the password (no entry in
+// pg_hba.conf) or found it right (no LOGIN), so it does not mean "not yet set".
+var classes = map[string]rotation.Class{
+	"28P01": rotation.ClassAuth,      // invalid_password
+	"28000": rotation.ClassPrivilege, // invalid_authorization_specification
+	"42501": rotation.ClassPrivilege, // insufficient_privilege
+	"22023": rotation.ClassPolicy,    // invalid_parameter_value: the module passwordcheck
+	"57014": rotation.ClassTimeout,   // query_canceled
+	"55P03": rotation.ClassTimeout,   // lock_not_available
+}
+
+// hints say what to do about a code.
+var hints = map[string]string{
+	"28000": "see pg_hba.conf, the role's LOGIN, and whether the server asks for TLS",
+	"3D000": "correct the key dbname of the secret",
+	"25006": "a replica cannot change passwords; name the writer's endpoint as host",
+	"53300": "the server has no free connection; raise max_connections or the role's limit",
+	"57P03": "the server is starting or stopping; the step will be repeated",
+}
+
+// serverError is the server's answer.
+type serverError struct{ code, text string }
+
+// Error returns the server's text and code.
+func (e *serverError) Error() string { return fmt.Sprintf("%s (SQLSTATE %s)", e.text, e.code) }
+
+// classify finds the class of a failure and what may be shown of it. The
+// driver's own text names the connection's settings, so of a server's answer
+// only its message is kept.
+func classify(ctx context.Context, err error) (rotation.Class, error) {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		answer := &serverError{server.Code, server.Message}
+		return classOf(answer), withHint(answer)
+	}
+	if ctx.Err() != nil {
+		return rotation.ClassTimeout, ctx.Err()
+	}
+	switch text := err.Error(); {
+	case strings.Contains(text, "server refused TLS connection"):
+		return rotation.ClassTLS, errors.New("the server does not offer TLS")
+	case strings.Contains(text, "require_auth check failed"):
+		return rotation.ClassPolicy, errors.New("the server did not ask for the password as a safe server does; a login that does not check it (trust, peer, cert) proves nothing: let pg_hba.conf ask for scram-sha-256")
+	}
+	if class := rotation.NetworkClass(err); class != "" {
+		return class, innermost(err)
+	}
+	return rotation.ClassDatabase, innermost(err)
+}
+
+func classOf(e *serverError) rotation.Class {
+	// PgBouncer before 1.21 answers a wrong password in this way.
+	if e.code == "08P01" && strings.Contains(e.text, "authentication failed") {
+		return rotation.ClassAuth
+	}
+	if class, ok := classes[e.code]; ok {
+		return class
+	}
+	return rotation.ClassDatabase
+}
+
+func withHint(e *serverError) error {
+	if hint := hints[e.code]; hint != "" {
+		return fmt.Errorf("%w; %s", e, hint)
+	}
+	return e
+}
+
+// innermost takes off what the driver puts around a failure.
+func innermost(err error) error {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) && connect.Unwrap() != nil {
+		return connect.Unwrap()
+	}
+	return err
+}
+
+// loginError says why nobody was let in, and what to do.
+func loginError(ctx context.Context, err error, l rotation.Login) error {
+	class, cause := classify(ctx, err)
+	hint := ""
+	if class != rotation.ClassAuth && class != rotation.ClassPrivilege {
+		hint = class.Hint(l)
+	}
+	if hint != "" {
+		hint = "; " + hint
+	}
+	return rotation.Errorf(class, "logging in to %s as %s: %w%s", l.Address(defaultPort), l.Username, cause, hint)
+}
+
+// statementError classifies a failed statement. nil stays nil.
+func statementError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	class, cause := classify(ctx, err)
+	return &rotation.Error{Class: class, Err: cause}
+}

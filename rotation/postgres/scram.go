@@ -1,0 +1,54 @@
+package postgres
+
+import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+const (
+	iterations = 4096 // PostgreSQL's own default
+	saltLength = 16
+)
+
+// newVerifier returns what PostgreSQL stores for a password, under a new salt.
+// A password outside printable ASCII is refused: SASLprep would have to
+// normalize it, as every client does in its own way.
+func newVerifier(password string) (string, error) {
+	if password == "" {
+		return "", rotation.Errorf(rotation.ClassPolicy, "the new password is empty")
+	}
+	for _, r := range password {
+		if r < ' ' || r > '~' {
+			return "", rotation.Errorf(rotation.ClassPolicy, "the new password has characters outside printable ASCII; exclude them")
+		}
+	}
+	salt := make([]byte, saltLength)
+	if _, err := rand.Read(salt); err != nil {
+		return "", fmt.Errorf("making a salt: %w", err)
+	}
+	return verifier(password, salt)
+}
+
+// verifier computes SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey, by RFC
+// 5803 in PostgreSQL's spelling.
+func verifier(password string, salt []byte) (string, error) {
+	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	if err != nil {
+		return "", fmt.Errorf("deriving a key: %w", err)
+	}
+	stored := sha256.Sum256(mac(salted, "Client Key"))
+	b64 := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]), b64(mac(salted, "Server Key"))), nil
+}
+
+func mac(key []byte, message string) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}

@@ -1,0 +1,168 @@
+package rotationtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// outage ends a process after its n-th outside effect, in the worst way: the
+// effect has happened, but its answer is lost. Effects are the writes to
+// Secrets Manager and the statements that change a password, which are counted
+// on the wire. After the end nothing goes out any more, until revive.
+type outage struct {
+	mu    sync.Mutex
+	seen  int // effects until now
+	after int // the effect after which to end; 0 never
+	dead  bool
+	conns []net.Conn
+}
+
+var errDead = errors.New("the process has ended")
+
+// effect counts one, and tells whether the process ends with it.
+func (o *outage) effect() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seen++
+	if o.after != 0 && o.seen >= o.after {
+		o.dead = true
+	}
+	return o.dead
+}
+
+func (o *outage) isDead() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.dead
+}
+
+// revive starts the process again; it lives on for good.
+func (o *outage) revive() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dead, o.after = false, 0
+	for _, c := range o.conns {
+		_ = c.Close()
+	}
+	o.conns = nil
+}
+
+// secrets is Secrets Manager as the process sees it.
+type secrets struct {
+	rotation.Secrets
+	outage *outage
+}
+
+func (s secrets) PutSecretValue(ctx context.Context, in *sm.PutSecretValueInput, o ...func(*sm.Options)) (*sm.PutSecretValueOutput, error) {
+	if s.outage.isDead() {
+		return nil, errDead
+	}
+	out, err := s.Secrets.PutSecretValue(ctx, in, o...)
+	if s.outage.effect() {
+		return nil, errDead
+	}
+	return out, err
+}
+
+func (s secrets) UpdateSecretVersionStage(ctx context.Context, in *sm.UpdateSecretVersionStageInput, o ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error) {
+	if s.outage.isDead() {
+		return nil, errDead
+	}
+	out, err := s.Secrets.UpdateSecretVersionStage(ctx, in, o...)
+	if s.outage.effect() {
+		return nil, errDead
+	}
+	return out, err
+}
+
+// proxy is the database as the process sees it. It returns its own address.
+func (o *outage) proxy(t *testing.T, target string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open sync.WaitGroup
+	open.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() { o.serve(c, target) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); o.revive(); open.Wait() })
+	return l.Addr().String()
+}
+
+// serve forwards one connection.
+func (o *outage) serve(client net.Conn, target string) {
+	defer client.Close()
+	if o.isDead() {
+		return
+	}
+	server, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	o.mu.Lock()
+	o.conns = append(o.conns, client, server)
+	o.mu.Unlock()
+
+	changes := make(chan struct{}, 1) // a change has gone to the server
+	var answers sync.WaitGroup
+	answers.Go(func() { o.answers(client, server, changes) })
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			break
+		}
+		if isChange(buf[:n]) {
+			changes <- struct{}{}
+		}
+		if _, err := server.Write(buf[:n]); err != nil {
+			break
+		}
+	}
+	_ = server.Close()
+	answers.Wait()
+}
+
+// answers forwards what the server says; the answer to a change may be lost.
+func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
+	defer client.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(buf)
+		if err != nil {
+			return
+		}
+		select {
+		case <-changes:
+			if o.effect() {
+				return
+			}
+		default:
+		}
+		if _, err := io.Copy(client, bytes.NewReader(buf[:n])); err != nil {
+			return
+		}
+	}
+}
+
+func isChange(packet []byte) bool {
+	return bytes.Contains(packet, []byte("ALTER USER ")) || bytes.Contains(packet, []byte("ALTER ROLE ")) ||
+		bytes.Contains(packet, []byte("SET PASSWORD"))
+}

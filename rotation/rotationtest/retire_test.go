@@ -1,0 +1,143 @@
+package rotationtest
+
+import (
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+func TestRetireWaitsForARunningRotation(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		for _, last := range []string{"", rotation.StepCreate, rotation.StepSet, rotation.StepTest} {
+			w := newWorld(t, p, privileged)
+			w.rotate("version-1")
+			w.store.begin(secretID, "version-2")
+			w.until("version-2", last)
+			if r := w.must("version-1", rotation.StepRetire); r.RetireAfterSeconds == 0 {
+				t.Errorf("after %q: retireSecret does not ask to come again", last)
+			}
+			w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+			w.until("version-2", rotation.StepFinish)
+			w.want("AWSCURRENT and AWSPREVIOUS", true, w.login("AWSCURRENT").Password, w.login("AWSPREVIOUS").Password)
+		}
+	})
+}
+
+// until runs the steps up to one, "" runs none.
+func (w *world) until(token, last string) {
+	w.t.Helper()
+	if last == "" {
+		return
+	}
+	for _, step := range rotationSteps {
+		w.must(token, step)
+		if step == last {
+			return
+		}
+	}
+}
+
+func TestRetireOfAnOlderRotationDoesNothing(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.rotate("version-1")
+		w.rotate("version-2")
+		if r := w.must("version-1", rotation.StepRetire); r != (rotation.Result{}) {
+			t.Errorf("retireSecret answered %+v", r)
+		}
+		w.want("the two", true, w.login("AWSCURRENT").Password, w.login("AWSPREVIOUS").Password)
+	})
+}
+
+// TestAbandonedRotation sets a pending password and gives it up: the password
+// of AWSCURRENT is the older one of the two from then on. Neither retireSecret
+// nor the next rotation may end it.
+func TestAbandonedRotation(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.rotate("version-1")
+		w.store.begin(secretID, "version-2")
+		w.until("version-2", rotation.StepSet)
+		abandoned := w.login("AWSPENDING").Password
+		w.store.abandon(secretID)
+
+		w.must("version-1", rotation.StepRetire)
+		w.want("AWSCURRENT after retireSecret", true, w.login("AWSCURRENT").Password)
+
+		w.store.begin(secretID, "version-3")
+		w.until("version-3", rotation.StepTest)
+		w.want("AWSCURRENT before finishSecret", true, w.login("AWSCURRENT").Password)
+		w.want("the abandoned one", false, abandoned)
+		w.must("version-3", rotation.StepFinish)
+		w.must("version-3", rotation.StepRetire)
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+		w.want("AWSPREVIOUS", false, w.login("AWSPREVIOUS").Password)
+	})
+}
+
+// TestAbandonedSingleUser leaves the database with a password that no label
+// names. The account cannot help itself; the error says which login failed.
+func TestAbandonedSingleUser(t *testing.T) {
+	each(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, plain)
+		w.store.begin(secretID, "version-1")
+		w.until("version-1", rotation.StepSet)
+		w.store.abandon(secretID)
+		w.store.begin(secretID, "version-2")
+		w.must("version-2", rotation.StepCreate)
+		w.refused("version-2", rotation.StepSet, rotation.ClassAuth)
+	})
+}
+
+// TestRetireNeedsThePrivilege takes it away in between.
+func TestRetireNeedsThePrivilege(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.rotate("version-1")
+		w.sql("REVOKE %s ON *.* FROM '%s'@'%%'", dualPrivilege(p), w.first.Username)
+		w.refused("version-1", rotation.StepRetire, rotation.ClassPrivilege)
+		w.want("both", true, w.login("AWSCURRENT").Password, w.first.Password)
+
+		w.addAdmin(w.admin.User, w.admin.Password)
+		w.must("version-1", rotation.StepRetire)
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+		w.want("AWSPREVIOUS", false, w.first.Password)
+	})
+}
+
+func TestRetireAfterRotationWasDisabled(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.rotate("version-1")
+		w.store.secrets[secretID].disabled = true
+		w.must("version-1", rotation.StepRetire)
+		w.want("AWSPREVIOUS", false, w.first.Password)
+	})
+}
+
+// TestPasswordHistory forbids to set a password again.
+func TestPasswordHistory(t *testing.T) {
+	w := newWorld(t, dbserver.MySQL, privileged)
+	w.sql("ALTER USER '%s'@'%%' PASSWORD HISTORY 5", w.first.Username)
+	for _, token := range []string{"version-1", "version-2"} {
+		if set, _ := w.rotate(token); set.Strategy != rotation.StrategyDualPassword {
+			t.Errorf("setSecret used %s", set.Strategy)
+		}
+	}
+	w.must("version-2", rotation.StepRetire)
+	w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+	w.want("AWSPREVIOUS", false, w.login("AWSPREVIOUS").Password)
+}
+
+// TestPasswordRequireCurrent asks for the old password in every change.
+func TestPasswordRequireCurrent(t *testing.T) {
+	for _, kind := range []accountKind{plain, privileged} {
+		w := newWorld(t, dbserver.MySQL, kind)
+		w.sql("ALTER USER '%s'@'%%' PASSWORD REQUIRE CURRENT", w.first.Username)
+		w.rotate("version-1")
+		w.must("version-1", rotation.StepRetire)
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+		w.want("AWSPREVIOUS", false, w.first.Password)
+	}
+}

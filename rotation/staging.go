@@ -1,0 +1,123 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+)
+
+// The staging labels of Secrets Manager.
+const (
+	current  = "AWSCURRENT"
+	pending  = "AWSPENDING"
+	previous = "AWSPREVIOUS"
+)
+
+// staging is a secret's versions and their labels.
+type staging struct {
+	disabled bool
+	labels   map[string][]string // :: version id → staging labels
+}
+
+// staging asks Secrets Manager.
+func (f *Function) staging(ctx context.Context, secretID string) (staging, error) {
+	out, err := f.Secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(secretID)})
+	if err != nil {
+		return staging{}, Errorf(ClassAPI, "describing the secret: %w", err)
+	}
+	disabled := out.RotationEnabled != nil && !*out.RotationEnabled
+	return staging{disabled, out.VersionIdsToStages}, nil
+}
+
+// has tells whether a version carries a label.
+func (s staging) has(version, label string) bool {
+	return slices.Contains(s.labels[version], label)
+}
+
+// holder returns the version that carries a label, "" if none does.
+func (s staging) holder(label string) string {
+	for version := range s.labels {
+		if s.has(version, label) {
+			return version
+		}
+	}
+	return ""
+}
+
+// check refuses what AWS's templates refuse.
+func (s staging) check(token string) error {
+	switch {
+	case s.disabled:
+		return Errorf(ClassSecret, "the secret is not enabled for rotation; RotateSecret enables it")
+	case s.labels[token] == nil:
+		return Errorf(ClassSecret, "secret version %s has no stage for rotation", token)
+	case !s.has(token, pending):
+		return Errorf(ClassSecret, "secret version %s is not staged AWSPENDING; start a new rotation by RotateSecret", token)
+	}
+	return nil
+}
+
+// read fetches the value of one version: by label, and by id if one is given.
+func (f *Function) read(ctx context.Context, secretID, version, label string) (document, error) {
+	in := &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretID), VersionStage: aws.String(label)}
+	if version != "" {
+		in.VersionId = aws.String(version)
+	}
+	out, err := f.Secrets.GetSecretValue(ctx, in)
+	if err != nil {
+		return document{}, Errorf(ClassAPI, "reading %s: %w", label, err)
+	}
+	if out.SecretString == nil {
+		return document{}, Errorf(ClassSecret, "the value of %s is binary; a rotation needs a SecretString that is a JSON object", label)
+	}
+	d, err := parseDocument(*out.SecretString)
+	if err != nil {
+		return document{}, Errorf(ClassSecret, "reading %s: %w", label, err)
+	}
+	return d, nil
+}
+
+// pair is what most steps need: the current value and the pending one.
+type pair struct{ current, pending document }
+
+// readPair reads AWSCURRENT and the token's version. It refuses a pending
+// value that would send the password to another place.
+func (f *Function) readPair(ctx context.Context, e Event) (pair, error) {
+	cur, err := f.read(ctx, e.SecretID, "", current)
+	if err != nil {
+		return pair{}, err
+	}
+	if err := cur.usable(); err != nil {
+		return pair{}, err
+	}
+	pend, err := f.read(ctx, e.SecretID, e.ClientRequestToken, pending)
+	if isNotFound(err) {
+		return pair{}, Errorf(ClassSecret, "version %s has no value yet; %s must run first: %w", e.ClientRequestToken, StepCreate, err)
+	}
+	if err != nil {
+		return pair{}, err
+	}
+	return pair{cur, pend}, samePlace(cur, pend)
+}
+
+// samePlace compares the pending login with the one that the strategy expects.
+func samePlace(cur, pend document) error {
+	want, err := strategyOf(cur).Next(cur.login)
+	if err != nil {
+		return err
+	}
+	if pend.login.Password == "" || !want.samePlace(pend.login) {
+		return Errorf(ClassSecret, "the pending value is not a login of the same user at the same server as AWSCURRENT; "+
+			"nothing was sent to it. Remove the label AWSPENDING by UpdateSecretVersionStage and rotate again")
+	}
+	return nil
+}
+
+func isNotFound(err error) bool {
+	var missing *types.ResourceNotFoundException
+	return errors.As(err, &missing)
+}

@@ -1,0 +1,126 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+)
+
+// The values of the key rotationStrategy in a secret's value, and of
+// Result.Strategy.
+const (
+	StrategyAuto         = "auto" // the default: DualPassword where possible, else SingleUser
+	StrategySingleUser   = "SingleUser"
+	StrategyDualPassword = "DualPassword"
+)
+
+// Change is one change of a password, as a strategy gets it.
+type Change struct {
+	Session  Session // who makes the change: the account itself or an administrator
+	Engine   Engine  // for logins that show what is valid
+	Current  Login   // the account's login that works, or AWSCURRENT's if an administrator acts
+	Pending  Login   // the login that shall work
+	Previous Login   // AWSPREVIOUS's login of the same account; zero if there is none
+}
+
+// Strategy is a way to bring a pending login into a database.
+type Strategy interface {
+	// Next returns the login that follows current, without a password.
+	Next(current Login) (pending Login, err error)
+	// Apply makes the pending login valid. It is called while the pending
+	// login is refused, and again if a crash interrupted it.
+	Apply(ctx context.Context, c Change) error
+	// Finish ends the life of what was before Current, whose session is
+	// given. It may be called when there is nothing to end.
+	Finish(ctx context.Context, c Change) error
+}
+
+// strategyOf returns the strategy that names the pending login of a secret.
+// StrategyAuto and the two others keep the account.
+func strategyOf(document) Strategy { return SingleUser{} }
+
+// SingleUser changes the password of the one account. From Apply until
+// finishSecret the value of AWSCURRENT is refused by the database.
+type SingleUser struct{}
+
+// Next keeps the account.
+func (SingleUser) Next(current Login) (Login, error) { return current.withPassword(""), nil }
+
+// Apply sets the password. A second password that is left from an earlier
+// DualPassword rotation would outlive that, so it is dropped before and after.
+func (s SingleUser) Apply(ctx context.Context, c Change) error {
+	err := dropOlder(ctx, c.Session, c.Current)
+	if ClassOf(err) == ClassPrivilege {
+		err = refuseForgotten(ctx, c, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.Session.SetPassword(ctx, c.Pending.Username, c.Pending.Password); err != nil {
+		return err
+	}
+	return s.Settle(ctx, c)
+}
+
+// Settle completes an Apply that a crash has cut short after the password was
+// set. An account that may not drop a second password had none: Apply looked.
+func (SingleUser) Settle(ctx context.Context, c Change) error {
+	err := dropOlder(ctx, c.Session, c.Pending)
+	if ClassOf(err) == ClassPrivilege {
+		return nil
+	}
+	return err
+}
+
+// Finish has nothing to end.
+func (SingleUser) Finish(context.Context, Change) error { return nil }
+
+// Dual is the strategy DualPassword: the account keeps the password of
+// AWSCURRENT beside the pending one, until Finish. At no moment is the value
+// of AWSCURRENT refused.
+type Dual struct{}
+
+// Next keeps the account.
+func (Dual) Next(current Login) (Login, error) { return current.withPassword(""), nil }
+
+// Apply adds the pending password.
+func (Dual) Apply(ctx context.Context, c Change) error {
+	d, ok := c.Session.(DualPassword)
+	if !ok {
+		return Errorf(ClassPolicy, "rotationStrategy %s, engine %s: %w", StrategyDualPassword, c.Pending.Engine, ErrNoDualPassword)
+	}
+	return d.AddPassword(ctx, c.Pending.Username, c.Pending.Password, c.Current.Password)
+}
+
+// Finish drops the older password.
+func (Dual) Finish(ctx context.Context, c Change) error {
+	return dropOlder(ctx, c.Session, c.Current)
+}
+
+// dropOlder leaves alone what cannot have two passwords.
+func dropOlder(ctx context.Context, s Session, keep Login) error {
+	d, ok := s.(DualPassword)
+	if !ok {
+		return nil
+	}
+	err := d.DropOldPassword(ctx, keep.Username, keep.Password)
+	if errors.Is(err, ErrNoDualPassword) {
+		return nil
+	}
+	return err
+}
+
+// refuseForgotten returns the privilege error if the account has a second
+// password that it may not drop: changing the first would leave it valid.
+func refuseForgotten(ctx context.Context, c Change, privilege error) error {
+	if c.Previous.Password == "" {
+		return nil
+	}
+	alive, err := works(ctx, c.Engine, c.Previous)
+	if err != nil {
+		return err
+	}
+	if alive {
+		return explain("the account still accepts its previous password, which must end first", privilege)
+	}
+	return nil
+}
