@@ -1,0 +1,276 @@
+package deploy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+)
+
+// The staging labels of Secrets Manager.
+const (
+	current = "AWSCURRENT"
+	pending = "AWSPENDING"
+)
+
+// keepPassword makes sure that the master password stands in the secret before
+// any cluster is created with it.
+func (d *deployment) keepPassword(ctx context.Context) (result, error) {
+	secret, err := d.describeSecret(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	if secret == nil {
+		return d.createSecret(ctx)
+	}
+	if err := d.readLogin(ctx); err != nil {
+		return result{}, err
+	}
+	if d.version == "" {
+		return d.fillSecret(ctx)
+	}
+	if err := d.checkLogin(); err != nil {
+		return result{}, err
+	}
+	return d.correctPassword(ctx, secret)
+}
+
+// describeSecret returns nil when there is no such secret.
+func (d *deployment) describeSecret(ctx context.Context) (*secretsmanager.DescribeSecretOutput, error) {
+	out, err := d.Clients.SecretsManager.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &d.cfg.secret})
+	if _, missing := errors.AsType[*smtypes.ResourceNotFoundException](err); missing {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if out.DeletedDate != nil {
+		return nil, refuse(
+			"bring it back with: keyturn secret restore "+d.cfg.secret+" (or aws secretsmanager restore-secret), or write another secretsmanager.name",
+			"the secret %s is scheduled for deletion", d.cfg.secret)
+	}
+	d.report.SecretARN = aws.ToString(out.ARN)
+	d.report.NextRotation = out.NextRotationDate
+	return out, nil
+}
+
+// readLogin reads AWSCURRENT into d.login and d.version; the version is empty
+// when the secret has no value yet.
+func (d *deployment) readLogin(ctx context.Context) error {
+	out, err := d.Clients.SecretsManager.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &d.report.SecretARN})
+	if _, missing := errors.AsType[*smtypes.ResourceNotFoundException](err); missing {
+		d.login, d.version = login{}, ""
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.login, err = parseLogin(aws.ToString(out.SecretString))
+	if err != nil {
+		return d.foreign(err.Error())
+	}
+	d.version = aws.ToString(out.VersionId)
+	d.seen = append(d.seen, d.login.password())
+	return nil
+}
+
+func (d *deployment) foreign(why string) error {
+	return refuse("write another secretsmanager.name", "the secret %s exists and is not the login of cluster %s: %s", d.cfg.secret, d.cfg.cluster, why)
+}
+
+// checkLogin makes sure that the secret is that of our cluster. The user may
+// be another than the master: some rotation functions change users in turn.
+func (d *deployment) checkLogin() error {
+	if d.login.username() == "" || d.login.password() == "" {
+		return d.foreign("it has no username or no password")
+	}
+	if of := d.login.text("dbClusterIdentifier"); of != "" && !strings.EqualFold(of, d.cfg.cluster) {
+		return d.foreign("its dbClusterIdentifier is " + of)
+	}
+	return nil
+}
+
+// createSecret makes the secret with the password that the cluster is to have.
+func (d *deployment) createSecret(ctx context.Context) (result, error) {
+	first, err := d.firstLogin(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	out, err := d.Clients.SecretsManager.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name:         &d.cfg.secret,
+		Description:  aws.String("Master login of the database cluster " + d.cfg.cluster),
+		SecretString: aws.String(first.encode()),
+	})
+	if _, lost := errors.AsType[*smtypes.ResourceExistsException](err); lost {
+		return d.otherSecret(ctx)
+	}
+	if err != nil {
+		return result{}, err
+	}
+	d.login, d.version = first, aws.ToString(out.VersionId)
+	d.report.SecretARN = aws.ToString(out.ARN)
+	return result{Created, "secret " + d.cfg.secret}, nil
+}
+
+// otherSecret takes the secret that somebody else has just made, whose
+// password counts. It may take a moment to be seen.
+func (d *deployment) otherSecret(ctx context.Context) (result, error) {
+	err := d.await(ctx, d.AvailableWithin, func(ctx context.Context) (string, bool, error) {
+		secret, err := d.describeSecret(ctx)
+		return "creating", secret != nil, err
+	})
+	if err != nil {
+		return result{}, err
+	}
+	return d.keepPassword(ctx)
+}
+
+// fillSecret gives an empty secret its first value.
+func (d *deployment) fillSecret(ctx context.Context) (result, error) {
+	first, err := d.firstLogin(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	err = d.put(ctx, first, "first")
+	if _, lost := errors.AsType[*smtypes.ResourceExistsException](err); !lost && err != nil {
+		return result{}, err
+	}
+	if err := d.readLogin(ctx); err != nil {
+		return result{}, err
+	}
+	return result{Created, "first value of secret " + d.cfg.secret}, d.checkLogin()
+}
+
+// put stores a value as AWSCURRENT. The token is made from the value's purpose
+// and the version it follows: the same put twice is one put, and of two
+// different ones the second gets ResourceExistsException.
+func (d *deployment) put(ctx context.Context, value login, purpose string) error {
+	sum := sha256.Sum256([]byte("keyturn deploy\n" + d.report.SecretARN + "\n" + purpose + "\n" + d.version))
+	_, err := d.Clients.SecretsManager.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId:           &d.report.SecretARN,
+		ClientRequestToken: aws.String(hex.EncodeToString(sum[:])),
+		SecretString:       aws.String(value.encode()),
+	})
+	return err
+}
+
+// given is the password that the caller knows: the option's, else that of
+// config.yml.
+func (d *deployment) given() Password {
+	if d.Password != "" {
+		return d.Password
+	}
+	return d.cfg.Password
+}
+
+// firstLogin is a value without host and port, which are not known yet.
+func (d *deployment) firstLogin(ctx context.Context) (login, error) {
+	password, err := d.firstPassword(ctx)
+	if err != nil {
+		return login{}, err
+	}
+	l := login{}.withText("username", d.cfg.username).
+		withText("password", string(password)).
+		withText("engine", d.cfg.engine.secret)
+	if d.cfg.database != "" {
+		l = l.withText("dbname", d.cfg.database)
+	}
+	return l.withText("dbClusterIdentifier", d.cfg.cluster), nil
+}
+
+// excluded are characters that RDS refuses in a master password, and some that
+// are awkward in shells and connection strings.
+const excluded = "/@\"'\\ `$:"
+
+// firstPassword is the given password, or a random one for a new cluster. The
+// password of a database that exists cannot be made up.
+func (d *deployment) firstPassword(ctx context.Context) (Password, error) {
+	if p := d.given(); p != "" {
+		return p, nil
+	}
+	cluster, err := d.describeCluster(ctx)
+	if err != nil {
+		return "", err
+	}
+	if cluster != nil || d.cfg.endpoint != "" {
+		return "", refuse(
+			"write it into config.yml as secretsmanager.password, or give it to the command by file or standard input",
+			"the database of cluster %s exists already, and its master password is not known", d.cfg.cluster)
+	}
+	out, err := d.Clients.SecretsManager.GetRandomPassword(ctx, &secretsmanager.GetRandomPasswordInput{
+		PasswordLength:    aws.Int64(32),
+		ExcludeCharacters: aws.String(excluded),
+	})
+	if err != nil {
+		return "", err
+	}
+	d.seen = append(d.seen, aws.ToString(out.RandomPassword))
+	return Password(aws.ToString(out.RandomPassword)), nil
+}
+
+// correctPassword lets a first password be given anew while the secret is
+// unfinished, for somebody who mistyped that of an existing database. Later
+// the value is never changed here.
+func (d *deployment) correctPassword(ctx context.Context, secret *secretsmanager.DescribeSecretOutput) (result, error) {
+	kept := result{Unchanged, "secret " + d.cfg.secret}
+	if d.finished(secret) || d.given() == "" || string(d.given()) == d.login.password() {
+		return kept, nil
+	}
+	cluster, err := d.describeCluster(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	if cluster != nil && d.cfg.endpoint == "" {
+		return kept, nil // the cluster was created with the secret's password
+	}
+	if err := d.put(ctx, d.login.withText("password", string(d.given())), "password"); err != nil {
+		return result{}, err
+	}
+	return result{Updated, "password of secret " + d.cfg.secret}, d.readLogin(ctx)
+}
+
+// finished tells whether creation is over, after which the value belongs to
+// the rotation.
+func (d *deployment) finished(secret *secretsmanager.DescribeSecretOutput) bool {
+	return d.login.host() != "" || aws.ToBool(secret.RotationEnabled) || secret.LastRotatedDate != nil
+}
+
+// completeSecret adds what the cluster has told to a value that lacks it.
+func (d *deployment) completeSecret(ctx context.Context) (result, error) {
+	secret, err := d.describeSecret(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	if secret == nil {
+		return result{}, refuse("run deploy again with the master password in config.yml", "the secret %s was deleted meanwhile", d.cfg.secret)
+	}
+	if err := d.readLogin(ctx); err != nil {
+		return result{}, err
+	}
+	if d.finished(secret) {
+		return result{Unchanged, "secret " + d.cfg.secret}, nil
+	}
+	whole := d.completed()
+	err = d.put(ctx, whole, "address")
+	if _, lost := errors.AsType[*smtypes.ResourceExistsException](err); !lost && err != nil {
+		return result{}, err
+	}
+	return result{Updated, "host and port of secret " + d.cfg.secret}, d.readLogin(ctx)
+}
+
+func (d *deployment) completed() login {
+	l := d.login.withMissing("engine", quote(d.cfg.engine.secret)).
+		with("host", quote(d.report.Host)).
+		with("port", json.RawMessage(strconv.Itoa(d.report.Port)))
+	if d.cfg.database != "" {
+		l = l.withMissing("dbname", quote(d.cfg.database))
+	}
+	return l.withMissing("dbClusterIdentifier", quote(d.cfg.cluster))
+}

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package yamlfile
+
+import (
+	"io/fs"
+	"os"
+)
+
+// keepOwner does nothing: files have no owner to keep here.
+func keepOwner(*os.File, fs.FileInfo) error { return nil }
