@@ -31,8 +31,9 @@ var ErrClosed = errors.New("the database is closed")
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
-	writer, reader *sql.DB
-	now            func() time.Time
+	writer, reader       *sql.DB
+	toWriter, fromReader *statements
+	now                  func() time.Time
 
 	queue chan *write
 
@@ -55,6 +56,7 @@ func Open(ctx context.Context, path string, now func() time.Time, schemas ...Sch
 	if err := db.migrate(ctx, schemas); err != nil {
 		return nil, errors.Join(err, db.closeHandles())
 	}
+	db.toWriter, db.fromReader = newStatements(db.writer), newStatements(db.reader)
 	db.loop.Go(db.run)
 	return db, nil
 }
@@ -117,23 +119,37 @@ func (db *DB) closeHandles() error {
 // cut short when a caller goes away: SQLite answers an interrupted statement by
 // rolling back the whole transaction, which others may share.
 type Tx struct {
-	tx  *sql.Tx
-	Now time.Time // UTC, whole milliseconds, as rows store it
+	tx       *sql.Tx
+	prepared *statements
+	Now      time.Time // UTC, whole milliseconds, as rows store it
 }
 
 // Exec runs a statement.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return tx.tx.ExecContext(context.WithoutCancel(ctx), query, args...)
+	ctx = context.WithoutCancel(ctx)
+	if stmt := tx.prepared.find(query); stmt != nil {
+		return tx.tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	}
+	return tx.tx.ExecContext(ctx, query, args...)
 }
 
-// Query runs a statement that returns rows.
+// Query runs a statement that returns rows. Close them before the same text is
+// run again in this transaction.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return tx.tx.QueryContext(context.WithoutCancel(ctx), query, args...)
+	ctx = context.WithoutCancel(ctx)
+	if stmt := tx.prepared.find(query); stmt != nil {
+		return tx.tx.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+	}
+	return tx.tx.QueryContext(ctx, query, args...)
 }
 
 // QueryRow runs a statement that returns at most one row.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	return tx.tx.QueryRowContext(context.WithoutCancel(ctx), query, args...)
+	ctx = context.WithoutCancel(ctx)
+	if stmt := tx.prepared.find(query); stmt != nil {
+		return tx.tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+	}
+	return tx.tx.QueryRowContext(ctx, query, args...)
 }
 
 func (db *DB) clock() time.Time { return db.now().UTC().Truncate(time.Millisecond) }
@@ -145,8 +161,9 @@ func (db *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("beginning to read: %w", err)
 	}
+	defer db.fromReader.prepare(ctx)
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	return fn(&Tx{tx: tx, Now: db.clock()})
+	return fn(&Tx{tx: tx, prepared: db.fromReader, Now: db.clock()})
 }
 
 // Write runs fn in a transaction and returns when its changes are on disk, or
@@ -223,9 +240,10 @@ func (db *DB) runBatch(batch []*write) error {
 	if err != nil {
 		return fmt.Errorf("beginning to write: %w", err)
 	}
+	defer db.toWriter.prepare(context.Background())
 	now := db.clock()
 	for _, w := range batch {
-		if err := w.run(&Tx{tx: tx, Now: now}); err != nil {
+		if err := w.run(&Tx{tx: tx, prepared: db.toWriter, Now: now}); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 	}
@@ -239,7 +257,7 @@ func (db *DB) runBatch(batch []*write) error {
 // spoils the transaction for everybody; the writer's own error goes to w.err.
 func (w *write) run(tx *Tx) error {
 	if w.err = w.ctx.Err(); w.err != nil {
-		return nil
+		return nil //nolint:nilerr // it is the writer's own error
 	}
 	if _, err := tx.Exec(w.ctx, "SAVEPOINT w"); err != nil {
 		return fmt.Errorf("setting a savepoint: %w", err)
