@@ -24,27 +24,28 @@ func (s *Service) Ops() []wire.Op {
 	return []wire.Op{
 		wire.On("ListFunctions", func(context.Context, *lambda.ListFunctionsInput) (iam.Resource, error) {
 			return iam.Resource{ARN: "*"}, nil
-		}, s.list).At("GET " + functions),
+		}, s.list).At("GET " + functions + "?FunctionVersion&Marker&MasterRegion&MaxItems"),
 		wire.On("GetFunction", func(ctx context.Context, in *lambda.GetFunctionInput) (iam.Resource, error) {
-			return target(ctx, &in.FunctionName)
-		}, s.get).At("GET " + functions + "/{FunctionName}"),
+			return target(ctx, &in.FunctionName, in.Qualifier)
+		}, s.get).At("GET " + functions + "/{FunctionName}?Qualifier"),
 		wire.On("AddPermission", func(ctx context.Context, in *lambda.AddPermissionInput) (iam.Resource, error) {
-			return target(ctx, &in.FunctionName)
-		}, s.addPermission).At("POST " + functions + "/{FunctionName}/policy").Status(http.StatusCreated),
+			return target(ctx, &in.FunctionName, in.Qualifier)
+		}, s.addPermission).At("POST " + functions + "/{FunctionName}/policy?Qualifier").Status(http.StatusCreated),
 		wire.On("GetPolicy", func(ctx context.Context, in *lambda.GetPolicyInput) (iam.Resource, error) {
-			return target(ctx, &in.FunctionName)
-		}, s.getPolicy).At("GET " + functions + "/{FunctionName}/policy"),
+			return target(ctx, &in.FunctionName, in.Qualifier)
+		}, s.getPolicy).At("GET " + functions + "/{FunctionName}/policy?Qualifier"),
 		wire.On("RemovePermission", func(ctx context.Context, in *lambda.RemovePermissionInput) (iam.Resource, error) {
-			return target(ctx, &in.FunctionName)
-		}, s.removePermission).At("DELETE " + functions + "/{FunctionName}/policy/{StatementId}").Status(http.StatusNoContent),
+			return target(ctx, &in.FunctionName, in.Qualifier)
+		}, s.removePermission).At("DELETE " + functions + "/{FunctionName}/policy/{StatementId}?Qualifier&RevisionId").Status(http.StatusNoContent),
 		wire.On("InvokeFunction", func(ctx context.Context, in *lambda.InvokeInput) (iam.Resource, error) {
-			return target(ctx, &in.FunctionName)
-		}, s.invoke).At("POST " + functions + "/{FunctionName}/invocations").MaxBody(maxPayload),
+			return target(ctx, &in.FunctionName, in.Qualifier)
+		}, s.invoke).At("POST " + functions + "/{FunctionName}/invocations?Qualifier").MaxBody(maxPayload),
 	}
 }
 
-// target turns a function's name into its ARN, once.
-func target(ctx context.Context, name **string) (iam.Resource, error) {
+// target turns a function's name into its ARN, once. There are no versions and
+// aliases besides $LATEST.
+func target(ctx context.Context, name **string, qualifier *string) (iam.Resource, error) {
 	if *name == nil {
 		empty := ""
 		*name = &empty
@@ -54,6 +55,9 @@ func target(ctx context.Context, name **string) (iam.Resource, error) {
 		return iam.Resource{}, err
 	}
 	text := a.String()
+	if q := orEmpty(qualifier); q != "" && q != "$LATEST" {
+		return iam.Resource{}, ErrNotFound.Errorf("Function not found: %s:%s", text, clip(q))
+	}
 	*name = &text
 	return iam.Resource{ARN: text}, nil
 }
@@ -98,6 +102,9 @@ func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInp
 	a, err := s.existing(in.FunctionName)
 	if err != nil {
 		return nil, err
+	}
+	if in.PrincipalOrgID != nil || in.EventSourceToken != nil || in.FunctionUrlAuthType != "" {
+		return nil, ErrInvalidValue.Errorf("This server restricts a permission by SourceArn and SourceAccount only: leave PrincipalOrgID, EventSourceToken and FunctionUrlAuthType out.")
 	}
 	st, err := newStatement(a, orEmpty(in.StatementId), orEmpty(in.Action), orEmpty(in.Principal))
 	if err != nil {

@@ -1,0 +1,113 @@
+package lambdaapi_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/keyturntest"
+)
+
+const functionARN = "arn:aws:lambda:us-east-1:000000000000:function:keyturn-rotate-mysql"
+
+func newClient(t *testing.T) *lambda.Client {
+	return keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data = keyturn.InMemory }).Lambda
+}
+
+func wantError(t *testing.T, err error, want string) {
+	t.Helper()
+	got := ""
+	if api := smithy.APIError(nil); errors.As(err, &api) {
+		got = api.ErrorCode() + ": " + api.ErrorMessage()
+	} else if err != nil {
+		got = err.Error()
+	}
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestGetFunction(t *testing.T) {
+	c := newClient(t)
+	for name, want := range map[string]string{
+		"keyturn-rotate-mysql": "",
+		functionARN:            "",
+		"000000000000:function:keyturn-rotate-mysql": "",
+		functionARN + ":$LATEST":                     "",
+		"nope":                                       "ResourceNotFoundException: Function not found: arn:aws:lambda:us-east-1:000000000000:function:nope",
+		"arn:aws:lambda:eu-west-1:000000000000:function:f": "ResourceNotFoundException: Functions from 'eu-west-1' are not reachable in this region ('us-east-1')",
+	} {
+		out, err := c.GetFunction(t.Context(), &lambda.GetFunctionInput{FunctionName: &name})
+		wantError(t, err, want)
+		if err == nil && (*out.Configuration.FunctionArn != functionARN || out.Configuration.State != types.StateActive) {
+			t.Errorf("%s: got %s", name, *out.Configuration.FunctionArn)
+		}
+	}
+	list, err := c.ListFunctions(t.Context(), &lambda.ListFunctionsInput{})
+	if err != nil || len(list.Functions) != 2 {
+		t.Errorf("got %v, %v", list, err)
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	c, ctx, name := newClient(t), t.Context(), aws.String("keyturn-rotate-mysql")
+	_, err := c.GetPolicy(ctx, &lambda.GetPolicyInput{FunctionName: name})
+	wantError(t, err, "ResourceNotFoundException: The resource you requested does not exist.")
+	add := func(sid, principal string) error {
+		_, err := c.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: name, StatementId: &sid, Action: aws.String("lambda:InvokeFunction"),
+			Principal: &principal, SourceAccount: aws.String("000000000000")})
+		return err
+	}
+	wantError(t, add("one", "secretsmanager.amazonaws.com"), "")
+	wantError(t, add("one", "secretsmanager.amazonaws.com"), "ResourceConflictException: The statement id (one) provided already exists. Please provide a new statement id, or remove the existing statement.")
+	wantError(t, add("two", "nobody at all"), "InvalidParameterValueException: The provided principal was invalid. Please check the principal and try again.")
+	out, err := c.GetPolicy(ctx, &lambda.GetPolicyInput{FunctionName: name})
+	wantError(t, err, "")
+	const want = `{"Version":"2012-10-17","Id":"default","Statement":[{"Sid":"one","Effect":"Allow","Principal":{"Service":"secretsmanager.amazonaws.com"},"Action":"lambda:InvokeFunction","Resource":"` + functionARN + `","Condition":{"StringEquals":{"AWS:SourceAccount":"000000000000"}}}]}`
+	if *out.Policy != want {
+		t.Errorf("got  %s\nwant %s", *out.Policy, want)
+	}
+	remove := func(sid, revision string) error {
+		_, err := c.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: name, StatementId: &sid, RevisionId: &revision})
+		return err
+	}
+	wantError(t, remove("one", "0"), "PreconditionFailedException: The RevisionId provided does not match the latest RevisionId. Call the GetPolicy API to retrieve the latest RevisionId")
+	wantError(t, remove("none", *out.RevisionId), "ResourceNotFoundException: Statement none is not found in resource policy.")
+	wantError(t, remove("one", *out.RevisionId), "")
+	_, err = c.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: name, StatementId: aws.String("x"), Action: aws.String("lambda:InvokeFunction"),
+		Principal: aws.String("*"), PrincipalOrgID: aws.String("o-1234567890")})
+	if err == nil {
+		t.Error("a condition that is not kept was accepted")
+	}
+}
+
+func TestInvoke(t *testing.T) {
+	c, ctx, name := newClient(t), t.Context(), aws.String("keyturn-rotate-mysql")
+	out, err := c.Invoke(ctx, &lambda.InvokeInput{FunctionName: name, Payload: []byte(`{"Step":"createSecret","SecretId":"arn:aws:secretsmanager:us-east-1:000000000000:secret:none-AbCdEf","ClientRequestToken":"t"}`)})
+	wantError(t, err, "")
+	var failure struct {
+		ErrorMessage, ErrorType string
+	}
+	if err := json.Unmarshal(out.Payload, &failure); err != nil || failure.ErrorMessage == "" || failure.ErrorType != "api" {
+		t.Errorf("payload %s: %v", out.Payload, err)
+	}
+	if out.StatusCode != 200 || aws.ToString(out.FunctionError) != "Unhandled" || aws.ToString(out.ExecutedVersion) != "$LATEST" {
+		t.Errorf("got %+v", out)
+	}
+	for kind, status := range map[types.InvocationType]int32{types.InvocationTypeDryRun: 204, types.InvocationTypeEvent: 202} {
+		out, err := c.Invoke(ctx, &lambda.InvokeInput{FunctionName: name, InvocationType: kind})
+		if err != nil || out.StatusCode != status {
+			t.Errorf("%s: %v %v", kind, out, err)
+		}
+	}
+	_, err = c.Invoke(ctx, &lambda.InvokeInput{FunctionName: name, Payload: []byte("{")})
+	wantError(t, err, "InvalidRequestContentException: Could not parse request body into json: the payload is not valid JSON.")
+	_, err = c.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String("nope")})
+	wantError(t, err, "ResourceNotFoundException: Function not found: arn:aws:lambda:us-east-1:000000000000:function:nope")
+}
