@@ -1,0 +1,109 @@
+package dbtest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+
+	"database/sql"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+)
+
+// Admin is an account that may do everything on a server. It prints without
+// its password.
+type Admin struct {
+	Product        dbserver.Product
+	Host           string
+	Port           int
+	User, Password string
+}
+
+// String leaves the password out.
+func (a Admin) String() string {
+	return fmt.Sprintf("%s@%s:%d (%s)", a.User, a.Host, a.Port, a.Product)
+}
+
+// GoString leaves the password out.
+func (a Admin) GoString() string { return a.String() }
+
+// Exec runs one statement as the administrator (parameters: ? on MySQL and
+// MariaDB, $1 on PostgreSQL) and fails the test when it fails.
+func (a Admin) Exec(t testing.TB, statement string, args ...any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if a.Product == dbserver.Postgres {
+		a.execPostgres(ctx, t, statement, args)
+		return
+	}
+	db := a.openMySQL(t, "")
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, statement, args...); err != nil {
+		t.Fatalf("running a statement as the administrator: %v", err)
+	}
+}
+
+func (a Admin) openMySQL(t testing.TB, database string) *sql.DB {
+	t.Helper()
+	connector, err := mysql.NewConnector(a.mysqlConfig(database))
+	must(t, err)
+	return sql.OpenDB(connector)
+}
+
+func (a Admin) mysqlConfig(database string) *mysql.Config {
+	config := mysql.NewConfig()
+	config.Net, config.Addr = "tcp", net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
+	config.User, config.Passwd, config.DBName = a.User, a.Password, database
+	config.TLSConfig = "preferred"
+	config.InterpolateParams = true
+	config.Timeout = 10 * time.Second
+	config.Logger = &mysql.NopLogger{}
+	return config
+}
+
+func (a Admin) execPostgres(ctx context.Context, t testing.TB, statement string, args []any) {
+	t.Helper()
+	conn, err := a.connectPostgres(ctx)
+	if err != nil {
+		t.Fatalf("logging in as the administrator: %v", err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, statement, args...); err != nil {
+		t.Fatalf("running a statement as the administrator: %v", err)
+	}
+}
+
+func (a Admin) connectPostgres(ctx context.Context) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d dbname=postgres sslmode=prefer connect_timeout=10", a.Host, a.Port))
+	if err != nil {
+		return nil, err
+	}
+	config.User, config.Password = a.User, a.Password
+	return pgx.ConnectConfig(ctx, config)
+}
+
+// Login tries whether an account of the same server can log in.
+func (a Admin) Login(ctx context.Context, user, password string) error {
+	a.User, a.Password = user, password
+	if a.Product == dbserver.Postgres {
+		conn, err := a.connectPostgres(ctx)
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	}
+	connector, err := mysql.NewConnector(a.mysqlConfig(""))
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	return db.PingContext(ctx)
+}
