@@ -1,0 +1,33 @@
+# Everything is done by scripts/ and the go command; this file gives it names.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench fuzz mysql clean
+
+ARGS ?=
+FUZZTIME ?= 30s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+build: ## bin/keyturn, one static program
+	CGO_ENABLED=0 go build -trimpath -o bin/keyturn ./cmd/keyturn
+
+demo: ## the whole loop on this machine; ARGS='--for 20s' ends it by itself
+	@scripts/demo.sh $(ARGS)
+
+test: ## all tests with -race on real database servers; ARGS='./deploy -run X' for some
+	@scripts/test.sh $(ARGS)
+
+lint: ## format, vet, golangci-lint, govulncheck, go.mod
+	@scripts/lint.sh
+
+bench: ## requests per second beside a bare net/http handler
+	go test -run '^$$' -bench . -benchmem $$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u)
+
+fuzz: ## every fuzz target, one after another; FUZZTIME=10m for longer
+	@scripts/fuzz.sh $(FUZZTIME)
+
+mysql: ## fetch a real MySQL server into the cache and print where it is
+	@scripts/mysql.sh
+
+clean: ## remove what was built; the MySQL cache stays
+	rm -rf bin
