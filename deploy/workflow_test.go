@@ -60,7 +60,7 @@ func newWorld(t *testing.T, server *keyturntest.Server, name string) *world {
 
 func (w *world) write(t *testing.T, content string) {
 	t.Helper()
-	if err := os.WriteFile(w.path, []byte(content), 0o644); err != nil { //nolint:gosec // deploy must tighten it
+	if err := os.WriteFile(w.path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

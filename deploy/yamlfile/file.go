@@ -169,7 +169,7 @@ func (f *File) problem(err error) error {
 
 // syncFolder makes a rename in the folder last.
 func syncFolder(name string) error {
-	folder, err := os.Open(name) //nolint:gosec // the folder of the file that the caller named
+	folder, err := os.Open(name)
 	if err != nil {
 		return fmt.Errorf("opening the folder: %w", err)
 	}

@@ -128,7 +128,7 @@ type Tx struct {
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	ctx = context.WithoutCancel(ctx)
 	if stmt := tx.prepared.find(query); stmt != nil {
-		return tx.tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+		return tx.tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // the end of the transaction closes it
 	}
 	return tx.tx.ExecContext(ctx, query, args...)
 }
@@ -138,7 +138,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, 
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	ctx = context.WithoutCancel(ctx)
 	if stmt := tx.prepared.find(query); stmt != nil {
-		return tx.tx.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+		return tx.tx.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // the end of the transaction closes it
 	}
 	return tx.tx.QueryContext(ctx, query, args...)
 }
@@ -147,7 +147,7 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
 	ctx = context.WithoutCancel(ctx)
 	if stmt := tx.prepared.find(query); stmt != nil {
-		return tx.tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+		return tx.tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // the end of the transaction closes it
 	}
 	return tx.tx.QueryRowContext(ctx, query, args...)
 }

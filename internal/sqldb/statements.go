@@ -60,7 +60,7 @@ func (s *statements) prepare(ctx context.Context) {
 	s.wanted = nil
 	s.mu.Unlock()
 	for _, text := range texts {
-		stmt, err := s.db.PrepareContext(context.WithoutCancel(ctx), text)
+		stmt, err := s.db.PrepareContext(context.WithoutCancel(ctx), text) //nolint:sqlclosecheck // it is kept
 		if err != nil {
 			continue
 		}

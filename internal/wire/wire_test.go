@@ -284,8 +284,12 @@ func TestInProcessEndsWithItsContext(t *testing.T) {
 	r := httptest.NewRequestWithContext(ctx, "POST", "http://127.0.0.1/", strings.NewReader("{}"))
 	r.Header.Set("X-Amz-Target", "secretsmanager.Echo")
 	r.Header.Set("Content-Type", jsonType)
-	if _, err := (InProcess{h}).Do(r); err == nil || !strings.Contains(err.Error(), "deadline") {
+	res, err := InProcess{h}.Do(r)
+	if err == nil || !strings.Contains(err.Error(), "deadline") {
 		t.Errorf("got %v", err)
+	}
+	if res != nil {
+		_ = res.Body.Close()
 	}
 }
 
