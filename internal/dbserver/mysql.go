@@ -35,9 +35,6 @@ func (e mysqlEngine) storage(dir, data string) []string {
 		"--performance-schema=OFF", "--innodb-buffer-pool-size=32M", "--key-buffer-size=1M",
 		"--character-set-server=utf8mb4", "--skip-name-resolve",
 	}
-	if os.Geteuid() == 0 {
-		args = append(args, "--user=root") // where chooseUser chose nobody else
-	}
 	if e.mariadb {
 		return append(args, "--innodb-log-file-size=16M", "--aria-pagecache-buffer-size=8M")
 	}
@@ -68,12 +65,11 @@ func (e mysqlEngine) initialise(ctx context.Context, in *installation, setup Set
 	if err := e.makeFolder(ctx, in); err != nil {
 		return err
 	}
-	closedDir, err := socketFolder(in.user)
+	socket, remove, err := in.socket()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(closedDir) }() // an empty folder harms nobody
-	socket := filepath.Join(closedDir, "s")
+	defer remove()
 	args := append(e.storage(in.config.Dir, in.folder), e.limits(in.config.Dir)...)
 	args = append(args, "--skip-networking", "--socket="+socket, "--pid-file="+in.server.path(pidFile))
 	p, err := in.start("", in.config.Binary.Path, args...)
@@ -104,16 +100,18 @@ func (e mysqlEngine) makeFolder(ctx context.Context, in *installation) error {
 // maxSocketPath is what the strictest system, macOS, allows.
 const maxSocketPath = 103
 
-func socketFolder(owner account) (string, error) {
-	parent := os.TempDir()
-	if len(parent) > maxSocketPath-len("/keyturn-0123456789/s") {
-		parent = "/tmp"
+// socket returns the path of a socket in a folder that is closed to others: the
+// server's own, or one made for it where that has too long a path.
+func (in *installation) socket() (path string, remove func(), err error) {
+	path = filepath.Join(in.config.Dir, "socket")
+	if len(path) <= maxSocketPath {
+		return path, func() { _ = os.Remove(path) }, nil // the server has done it, unless it was killed
 	}
-	dir, err := os.MkdirTemp(parent, "keyturn-")
+	dir, err := os.MkdirTemp("/tmp", "keyturn-")
 	if err != nil {
-		return "", fmt.Errorf("making a folder for a socket: %w", err)
+		return "", nil, fmt.Errorf("making a folder for a socket: %w", err)
 	}
-	return dir, ownFolder(dir, owner)
+	return filepath.Join(dir, "socket"), func() { _ = os.RemoveAll(dir) }, ownFolder(dir, in.user)
 }
 
 func (e mysqlEngine) makeAccounts(ctx context.Context, p *process, socket string, admin Password, setup Setup) error {

@@ -71,6 +71,9 @@ type command struct {
 // the next keyturn takes it over.
 func (s *Server) spawn(c command) (*process, error) {
 	cmd := exec.Command(c.path, c.args...)
+	if c.user.uid == 0 { // postgres never is; mysqld and mariadbd want to be told so
+		cmd.Args = append(cmd.Args, "--user=root")
+	}
 	cmd.Dir = s.config.Dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.config.Dir, "LC_ALL=C", "TZ=UTC"}
 	cmd.Stdout, cmd.Stderr = c.log, c.log

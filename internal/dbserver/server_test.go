@@ -179,6 +179,17 @@ func TestInitInterrupted(t *testing.T) {
 	})
 }
 
+// TestLongPath has a folder whose sockets no system would accept.
+func TestLongPath(t *testing.T) {
+	eachProduct(t, func(t *testing.T, c dbserver.Config) {
+		c.Dir = filepath.Join(filepath.Dir(filepath.Dir(c.Dir)), strings.Repeat("long", 30), "db")
+		s := newServer(t, c)
+		check(t, s.Init(within(t), setup))
+		check(t, s.Start(within(t)))
+		check(t, login(t, c, "admin", masterPassword))
+	})
+}
+
 // TestStartRefused has a port that is taken and an administrator's password
 // that is wrong; neither leaves a server running.
 func TestStartRefused(t *testing.T) {
