@@ -1,0 +1,80 @@
+package keyturn_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+
+	"github.com/keyturn/keyturn/keyturntest"
+	"github.com/keyturn/keyturn/rotation"
+	"github.com/keyturn/keyturn/rotation/mysql"
+)
+
+// The workflow of the document that started the project, by the clients that
+// people have: boto3 and the AWS CLI, unchanged but for the endpoint.
+func TestClients(t *testing.T) {
+	for _, client := range [][]string{{"python3", "testdata/seed.py"}, {"bash", "testdata/seed.sh"}} {
+		t.Run(client[0], func(t *testing.T) {
+			s := keyturntest.NewServer(t)
+			const user, password = "admin_login", "First.Password_1"
+			newCluster(t, s, user, password)
+			value := runClient(t, s, password, append(client, "mydb-cluster", "keyturn-rotate-mysql", "MySecretName", user)...)
+			login, err := rotation.ParseLogin(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			session, err := mysql.Engine{}.Connect(t.Context(), login)
+			if err != nil {
+				t.Fatalf("logging in with what the client read: %v", err)
+			}
+			if err := session.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func newCluster(t *testing.T, s *keyturntest.Server, user, password string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	_, err := s.RDS.CreateDBCluster(ctx, &rds.CreateDBClusterInput{DBClusterIdentifier: aws.String("mydb-cluster"),
+		Engine: aws.String("aurora-mysql"), MasterUsername: aws.String(user), MasterUserPassword: aws.String(password)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	instance := aws.String("mydb-instance-1")
+	_, err = s.RDS.CreateDBInstance(ctx, &rds.CreateDBInstanceInput{DBClusterIdentifier: aws.String("mydb-cluster"),
+		DBInstanceIdentifier: instance, DBInstanceClass: aws.String("db.t4g.medium"), Engine: aws.String("aurora-mysql")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiter := rds.NewDBInstanceAvailableWaiter(s.RDS, func(o *rds.DBInstanceAvailableWaiterOptions) { o.MinDelay = 100 * time.Millisecond })
+	if err := waiter.Wait(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: instance}, 2*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runClient returns the last line that the client prints.
+func runClient(t *testing.T, s *keyturntest.Server, stdin string, command ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+s.URL, "AWS_SHARED_CREDENTIALS_FILE="+s.CredentialsFile(),
+		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null")
+	cmd.Stdin = strings.NewReader(stdin + "\n")
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	if err := cmd.Run(); err != nil {
+		t.Fatal(fmt.Errorf("%s: %w\n%s", command[1], err, log.String()))
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	return lines[len(lines)-1]
+}

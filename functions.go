@@ -1,0 +1,108 @@
+package keyturn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/lambdaapi"
+	"github.com/keyturn/keyturn/internal/scheduler"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+func (s *Server) rdsFolder() string { return filepath.Join(s.folder, "rds") }
+
+// functions lets the scheduler and Secrets Manager's API use Lambda's slice.
+type functions struct{ lambda *lambdaapi.Service }
+
+// Permits implements smapi.Functions.
+func (f functions) Permits(ctx context.Context, function string, arn secret.ARN) (bool, error) {
+	return f.lambda.Permits(ctx, function, "secretsmanager.amazonaws.com", string(arn), arn.Place().Account)
+}
+
+// Invoke implements scheduler.Functions.
+func (f functions) Invoke(ctx context.Context, function string, event []byte) ([]byte, error) {
+	answer, err := f.lambda.Run(ctx, function, event)
+	if failure, ok := errors.AsType[*lambdaapi.Failure](err); ok {
+		return nil, &scheduler.FunctionError{Type: failure.Type, Message: failure.Message}
+	}
+	return answer, err
+}
+
+// rotate is the code of a rotation function: it acts as a principal that may
+// touch the secret of the event, and read its admin secret, and nothing else.
+func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
+	return func(ctx context.Context, inv lambdaapi.Invocation) ([]byte, error) {
+		var e rotation.Event
+		if err := json.Unmarshal(inv.Payload, &e); err != nil {
+			return nil, errors.New("the event is not that of a rotation")
+		}
+		principal, err := s.rotatorOf(ctx, inv.Account, secret.ARN(e.SecretID))
+		if err != nil {
+			return nil, err
+		}
+		cfg, done := s.clientOf(principal, inv.Region)
+		defer done()
+		f := &rotation.Function{Secrets: secretsmanager.NewFromConfig(cfg), Engine: engine}
+		result, err := f.Handle(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(result)
+	}
+}
+
+func (s *Server) rotatorOf(ctx context.Context, account string, arn secret.ARN) (iam.Principal, error) {
+	p := iam.Principal{ARN: "arn:aws:sts::" + account + ":assumed-role/keyturn-rotation/" + arn.Name(), Account: account,
+		Allow: []iam.Allow{
+			{Actions: []string{"secretsmanager:GetRandomPassword"}, Resources: []string{"*"}},
+			{Actions: []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
+				"secretsmanager:UpdateSecretVersionStage"}, Resources: []string{string(arn)}},
+		}}
+	admin, err := s.adminSecret(ctx, arn)
+	if err != nil || admin == "" {
+		return p, err
+	}
+	p.Allow = append(p.Allow, iam.Allow{
+		Actions:   []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"},
+		Resources: []string{string(admin)},
+	})
+	return p, nil
+}
+
+// adminSecret returns the ARN of the secret that masterarn names in the current
+// value of the secret arn; empty when it names none.
+func (s *Server) adminSecret(ctx context.Context, arn secret.ARN) (admin secret.ARN, err error) {
+	var current *secret.Version
+	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		current, err = s.vault.Select(ctx, tx, arn, secret.Selector{})
+		return err
+	})
+	if errors.Is(err, secret.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	value, err := s.vault.Open(ctx, current)
+	if err != nil || value.Text == nil {
+		return "", err
+	}
+	var keys struct {
+		MasterARN string `json:"masterarn"`
+	}
+	if json.Unmarshal([]byte(*value.Text), &keys) != nil || keys.MasterARN == "" {
+		return "", nil // the function itself says what is wrong with a value
+	}
+	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		admin, err = s.vault.Resolve(ctx, tx, arn.Place(), keys.MasterARN)
+		return err
+	})
+	return admin, err
+}

@@ -1,0 +1,245 @@
+// Package keyturn is a server that keeps database credentials and turns them:
+// the AWS Secrets Manager API, with the slices of RDS and Lambda that deploying
+// and rotating need, over an embedded database. Open returns it as an
+// http.Handler, so it can be a process of its own or part of another.
+package keyturn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyturn/keyturn/internal/envelope"
+	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/lambdaapi"
+	"github.com/keyturn/keyturn/internal/rdsapi"
+	"github.com/keyturn/keyturn/internal/scheduler"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/smapi"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// DefaultAccount and DefaultRegion are where a server's first access key lives.
+const (
+	DefaultAccount = "000000000000"
+	DefaultRegion  = "us-east-1"
+)
+
+// InMemory is the Config.Data of a server that forgets everything at its end.
+const InMemory = ":memory:"
+
+// ErrInUse says that another server has the data folder open.
+var ErrInUse = errors.New("another keyturn server is using this data folder")
+
+// Config configures a server. The zero value of every field but Data works.
+type Config struct {
+	// Data is the folder of the server's state, made if missing, or InMemory.
+	// Database servers of the RDS slice then live in a temporary folder.
+	Data string
+	// Dev accepts any access key without checking the signature, and allows the
+	// clock to be advanced. It is for test suites; never listen on anything but
+	// the loopback address with it.
+	Dev bool
+	// Log gets what the server has to say; nil is slog.Default().
+	Log *slog.Logger
+	// Now is the server's clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Server is an open server. It is safe for concurrent use.
+type Server struct {
+	config   Config
+	folder   string // where files live; temporary when the state is in memory
+	lock     *flock.Flock
+	db       *sqldb.DB
+	keys     *envelope.Keyring
+	vault    *secret.Vault
+	sessions iam.Sessions
+	admin    *accessKeys
+	sched    *scheduler.Scheduler
+	sm       *smapi.Service
+	lambda   *lambdaapi.Service
+	rds      *rdsapi.Service
+	handler  http.Handler
+	purge    chan struct{}
+	ahead    atomic.Int64 // how far AdvanceClock has moved the clock, in nanoseconds
+	draining atomic.Bool
+}
+
+// Open opens the data folder, or makes a new one with a root key and an access
+// key. It returns ErrInUse when another server has it open, and an error that
+// wraps sqldb's ErrNewerSchema for a folder of a newer keyturn. Nothing rotates
+// until Run.
+func Open(ctx context.Context, c Config) (*Server, error) {
+	if c.Data == "" {
+		return nil, errors.New("opening a server: Config.Data is empty: name a folder, or InMemory")
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Server{config: c, purge: make(chan struct{}, 1)}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	if err := s.openFolder(); err != nil {
+		return err
+	}
+	if err := s.openKeys(); err != nil {
+		return err
+	}
+	path := InMemory
+	if s.config.Data != InMemory {
+		path = filepath.Join(s.folder, databaseFile)
+	}
+	var err error
+	s.db, err = sqldb.Open(ctx, path, s.now, secret.Schema, scheduler.Schema, lambdaapi.Schema, rdsapi.Schema, accessKeySchema)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", s.config.Data, err)
+	}
+	s.admin = newAccessKeys(s.db, s.keys)
+	if err := s.openCredentials(ctx); err != nil {
+		return err
+	}
+	return s.wire()
+}
+
+// Files in the data folder.
+const (
+	databaseFile    = "keyturn.db"
+	rootKeyFile     = "root.key"
+	credentialsFile = "credentials"
+	lockFile        = "lock"
+)
+
+// openFolder makes the folder and locks it. Others may enter it, though not
+// list it: a PostgreSQL server refuses to run as root and so lives in it under
+// another user. Every file of ours has mode 0600.
+func (s *Server) openFolder() (err error) {
+	if s.config.Data == InMemory {
+		if s.folder, err = os.MkdirTemp("", "keyturn-"); err != nil {
+			return fmt.Errorf("making a temporary folder: %w", err)
+		}
+		return os.Chmod(s.folder, 0o711) //nolint:gosec // see above
+	}
+	if s.folder, err = filepath.Abs(s.config.Data); err != nil {
+		return fmt.Errorf("opening the data folder: %w", err)
+	}
+	if err := os.MkdirAll(s.folder, 0o711); err != nil { //nolint:gosec // see above
+		return fmt.Errorf("making the data folder: %w", err)
+	}
+	s.lock = flock.New(filepath.Join(s.folder, lockFile), flock.SetPermissions(0o600))
+	locked, err := s.lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("locking the data folder: %w", err)
+	}
+	if !locked {
+		return fmt.Errorf("%w: %s. Stop that one first, or choose another folder with --data", ErrInUse, s.folder)
+	}
+	return nil
+}
+
+// openKeys reads the root key, or makes one for a new folder. A folder with
+// secrets but without its root key is refused: a new key could open none of
+// them.
+func (s *Server) openKeys() error {
+	if s.config.Data == InMemory {
+		key, err := envelope.NewLocal()
+		s.keys = envelope.NewKeyring(key)
+		return err
+	}
+	db, key := filepath.Join(s.folder, databaseFile), filepath.Join(s.folder, rootKeyFile)
+	_, noKey := os.Stat(key)
+	_, noDB := os.Stat(db)
+	if errors.Is(noKey, os.ErrNotExist) && noDB == nil {
+		return fmt.Errorf("the root key %s is missing, and without it no secret in this folder can be opened: put it back from your backup", key)
+	}
+	local, err := envelope.LoadOrCreate(key)
+	if err != nil {
+		return err
+	}
+	s.keys = envelope.NewKeyring(local)
+	f, err := os.OpenFile(db, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would make it readable to all
+	if err != nil {
+		return fmt.Errorf("making the database file: %w", err)
+	}
+	return f.Close()
+}
+
+func (s *Server) now() time.Time {
+	return s.config.Now().Add(time.Duration(s.ahead.Load()))
+}
+
+// Run brings back database servers and carries out what falls due, until ctx
+// ends. It returns when all of it has stopped.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.sched.Run(ctx) })
+	g.Go(func() error { return s.rds.Run(ctx) })
+	g.Go(func() error { return s.runPurge(ctx) })
+	err := g.Wait()
+	s.lambda.Wait()
+	return err
+}
+
+// runPurge removes secrets when their recovery windows end.
+func (s *Server) runPurge(ctx context.Context) error {
+	for ctx.Err() == nil {
+		next, err := s.sm.PurgeExpired(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.config.Log.Error("removing deleted secrets", "error", err)
+		}
+		s.sleep(ctx, next)
+	}
+	return nil
+}
+
+// sleep waits until the moment at, an hour at the longest: deletions that come
+// in meanwhile lie days ahead.
+func (s *Server) sleep(ctx context.Context, at *time.Time) {
+	wait := time.Hour
+	if at != nil {
+		wait = min(wait, max(at.Sub(s.now()), time.Second))
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.purge:
+	case <-t.C:
+	}
+}
+
+// Drain makes /readyz fail, so that no new work is sent here.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Close closes the database and unlocks the folder. Call it after Run has
+// returned and requests have ended.
+func (s *Server) Close() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.config.Data == InMemory && s.folder != "" {
+		errs = append(errs, os.RemoveAll(s.folder))
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,142 @@
+package keyturn
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/lambdaapi"
+	"github.com/keyturn/keyturn/internal/rdsapi"
+	"github.com/keyturn/keyturn/internal/scheduler"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/smapi"
+	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/wire"
+	"github.com/keyturn/keyturn/keyturnapi"
+	"github.com/keyturn/keyturn/rotation/mysql"
+	"github.com/keyturn/keyturn/rotation/postgres"
+)
+
+// wire puts the rooms together.
+func (s *Server) wire() error {
+	s.vault = secret.NewVault(s.keys)
+	s.lambda = lambdaapi.New(s.db,
+		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
+			Handler: s.rotate(mysql.Engine{})},
+		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
+			Handler: s.rotate(postgres.Engine{})})
+	s.sched = scheduler.New(s.db, s.vault, functions{s.lambda}, s.now, s.config.Log)
+	s.sm = smapi.New(s.db, s.vault, s.sched, functions{s.lambda}, s.config.Log)
+	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})
+	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: &iam.Guard{}, Log: s.config.Log})
+	if err != nil {
+		return err
+	}
+	s.handler = api
+	return nil
+}
+
+func (s *Server) services() []wire.Service {
+	extensions := s.sm.Extensions()
+	if s.config.Dev {
+		extensions = append(extensions, wire.On("AdvanceClock", clockTarget, s.advanceClock))
+	}
+	return []wire.Service{
+		{Name: "secretsmanager", TargetPrefix: "secretsmanager", Protocol: wire.JSON11, Ops: s.sm.Ops()},
+		{Name: "secretsmanager", TargetPrefix: "keyturn", ActionPrefix: "keyturn", Protocol: wire.JSON11, Ops: extensions},
+		{Name: "rds", Protocol: wire.Query, Ops: s.rds.Ops()},
+		{Name: "lambda", Protocol: wire.RESTJSON, Ops: s.lambda.Ops()},
+	}
+}
+
+// verifier names callers: by their signature, or in dev mode by their word.
+// Functions of this server have real signatures in either mode; the SDK makes
+// them by the machine's clock, which AdvanceClock does not move.
+func (s *Server) verifier() func(*http.Request, []byte) (iam.Caller, error) {
+	lasting := &iam.Verifier{Keys: s.admin, Now: s.config.Now}
+	temporary := &iam.Verifier{Keys: &s.sessions, Now: time.Now}
+	return func(r *http.Request, body []byte) (iam.Caller, error) {
+		scope, _ := iam.ScopeOf(r)
+		switch {
+		case strings.HasPrefix(scope.AccessKeyID, "ASIA"):
+			return temporary.Verify(r, body)
+		case s.config.Dev:
+			return iam.Trust(r, DefaultAccount, DefaultRegion), nil
+		}
+		return lasting.Verify(r, body)
+	}
+}
+
+// ServeHTTP answers the APIs, and /livez and /readyz.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/livez":
+		answer(w, nil)
+	case "/readyz":
+		answer(w, s.ready(r.Context()))
+	default:
+		s.handler.ServeHTTP(w, r)
+	}
+}
+
+func answer(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// ready reports whether the server should get work.
+func (s *Server) ready(ctx context.Context) error {
+	if s.draining.Load() {
+		return errors.New("shutting down")
+	}
+	if err := s.db.Read(ctx, func(*sqldb.Tx) error { return nil }); err != nil {
+		return errors.New("the database does not answer")
+	}
+	return nil
+}
+
+// AWSConfig returns a configuration for SDK clients that call this server
+// without a network, as the administrator of the default account.
+func (s *Server) AWSConfig() aws.Config {
+	cfg, _ := s.clientOf(iam.Administrator(DefaultAccount), DefaultRegion)
+	return cfg
+}
+
+// clientOf returns a configuration for clients that act as p; done ends their
+// credentials.
+func (s *Server) clientOf(p iam.Principal, region string) (cfg aws.Config, done func()) {
+	id, key, token := s.sessions.Issue(p)
+	return aws.Config{
+		Region:           region,
+		BaseEndpoint:     aws.String("http://keyturn.internal"),
+		Credentials:      credentials.NewStaticCredentialsProvider(id, key, token),
+		HTTPClient:       wire.InProcess{Handler: s},
+		RetryMaxAttempts: 1, // a step that fails is tried again by the scheduler
+	}, func() { s.sessions.Revoke(id) }
+}
+
+func clockTarget(_ context.Context, in *keyturnapi.AdvanceClockInput) (iam.Resource, error) {
+	var v wire.Violations
+	v.Range("seconds", &in.Seconds, 1, int64(100*365*24*time.Hour/time.Second))
+	return iam.Resource{ARN: "*"}, v.Err()
+}
+
+// advanceClock moves the clock of a dev server forward; what falls due runs.
+func (s *Server) advanceClock(_ context.Context, in *keyturnapi.AdvanceClockInput) (*keyturnapi.AdvanceClockOutput, error) {
+	s.ahead.Add(in.Seconds * int64(time.Second))
+	s.sched.Poke()
+	select {
+	case s.purge <- struct{}{}:
+	default: // it will look anyway
+	}
+	return &keyturnapi.AdvanceClockOutput{Now: s.now().UTC()}, nil
+}
