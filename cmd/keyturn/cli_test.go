@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/deploy"
+	"github.com/keyturn/keyturn/keyturnapi"
+)
+
+func TestParseDuration(t *testing.T) {
+	for _, tc := range []struct {
+		text string
+		want time.Duration // 0: refused
+	}{
+		{"30d", 720 * time.Hour},
+		{"1d12h", 36 * time.Hour},
+		{"90m", 90 * time.Minute},
+		{"1s", time.Second},
+		{"36500d876000h", 2 * 36500 * 24 * time.Hour},
+		{"", 0}, {"d", 0}, {"0d", 0}, {"-1d", 0}, {"1d-1h", 0}, {"1h1d", 0}, {"1.5d", 0}, {"500ms", 0},
+		{"36501d", 0}, {"9223372036854775807d", 0}, {"30", 0}, {"thirty days", 0},
+	} {
+		t.Run(tc.text, func(t *testing.T) {
+			got, err := parseDuration(tc.text)
+			if got != tc.want || (err == nil) != (tc.want > 0) {
+				t.Errorf("parseDuration = %v, %v; want %v", got, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, tc := range []struct {
+		d    time.Duration
+		want string
+	}{
+		{30*24*time.Hour + time.Hour, "in 30 days"},
+		{-25 * time.Hour, "1 day ago"},
+		{90 * time.Minute, "in 1 hour"},
+		{-2 * time.Second, "2 seconds ago"},
+		{time.Millisecond, "now"},
+	} {
+		if got := distance(tc.d); got != tc.want {
+			t.Errorf("distance(%v) = %q, want %q", tc.d, got, tc.want)
+		}
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	api := func(code string) error {
+		return fmt.Errorf("asking: %w", &smithy.OperationError{Err: &smithy.GenericAPIError{Code: code, Message: "no"}})
+	}
+	for _, tc := range []struct {
+		name string
+		err  error
+		want int
+	}{
+		{"OK", nil, 0},
+		{"Usage", fmt.Errorf("around: %w", usagef("wrong")), 2},
+		{"RotationFailed", guided{err: errTimeout, code: exitRotationFailed}, 5},
+		{"Secret", api("ResourceNotFoundException"), 7},
+		{"Cluster", api("DBClusterNotFoundFault"), 7},
+		{"Instance", api("DBInstanceNotFound"), 7},
+		{"Permission", api("AccessDeniedException"), 8},
+		{"Signature", api("InvalidSignatureException"), 8},
+		{"OtherCode", api("LimitExceededException"), 1},
+		{"Interrupted", guided{err: errInterrupted, hint: deployAgain}, 130},
+		{"DeployDenied", &deploy.StepError{Step: deploy.StepCluster, Code: "AccessDenied", Err: errTimeout}, 8},
+		{"DeployRotation", &deploy.StepError{Step: deploy.StepRotation, Err: errTimeout}, 6},
+		{"DeployConfig", &deploy.ConfigError{}, 2},
+		{"DeployChangedMeanwhile", &deploy.StepError{Step: deploy.StepConfig, Err: &deploy.ConfigError{}}, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := exitCode(tc.err); got != tc.want {
+				t.Errorf("exitCode = %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	a := &app{}
+	if got := exitCode(a.settle(ctx, fmt.Errorf("listing: %w", ctx.Err()))); got != exitInterrupted {
+		t.Errorf("exit code = %d", got)
+	}
+}
+
+func TestUntouched(t *testing.T) {
+	run := func(step, outcome, class, strategy string) keyturnapi.RotationRun {
+		return keyturnapi.RotationRun{Step: step, Outcome: outcome, ErrorClass: class, Strategy: strategy}
+	}
+	for _, tc := range []struct {
+		name string
+		runs []keyturnapi.RotationRun // newest first
+		want bool
+	}{
+		{"CreateFailed", []keyturnapi.RotationRun{run("createSecret", "failed", "api", "")}, true},
+		{"LoginRefused", []keyturnapi.RotationRun{
+			run("setSecret", "failed", "auth", ""), run("createSecret", "succeeded", "", "")}, true},
+		{"BrokenConnection", []keyturnapi.RotationRun{
+			run("setSecret", "failed", "tcp", ""), run("createSecret", "succeeded", "", "")}, false},
+		{"BrokenBefore", []keyturnapi.RotationRun{
+			run("setSecret", "failed", "auth", ""), run("setSecret", "failed", "timeout", "")}, false},
+		{"InterruptedBefore", []keyturnapi.RotationRun{
+			run("setSecret", "failed", "auth", ""), run("setSecret", "interrupted", "", "")}, false},
+		{"TestFailed", []keyturnapi.RotationRun{
+			run("testSecret", "failed", "tcp", ""), run("setSecret", "succeeded", "", "SingleUser")}, false},
+		{"TestFailedWithTwoPasswords", []keyturnapi.RotationRun{
+			run("testSecret", "failed", "tcp", ""), run("setSecret", "succeeded", "", "DualPassword")}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := untouched(tc.runs); got != tc.want {
+				t.Errorf("untouched = %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestGroup(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(ms int) *time.Time {
+		moment := start.Add(time.Duration(ms) * time.Millisecond)
+		return &moment
+	}
+	got := group([]keyturnapi.RotationRun{
+		{VersionID: "v2", Kind: "rotation", Step: "createSecret", Attempt: 1, Started: *at(900), Outcome: "running"},
+		{VersionID: "v1", Kind: "rotation", Step: "setSecret", Attempt: 1, Started: *at(20), Ended: at(90), Outcome: "succeeded", Strategy: "SingleUser"},
+		{VersionID: "v1", Kind: "rotation", Step: "createSecret", Attempt: 1, Started: *at(0), Ended: at(12), Outcome: "succeeded"},
+	}, *at(1000))
+	want := []rotationRecord{
+		{VersionID: "v2", Kind: "rotation", Started: *at(900), Millis: 100, Outcome: "running", Steps: []stepRecord{
+			{Step: "createSecret", Attempt: 1, Started: *at(900), Millis: 100, Outcome: "running"},
+		}},
+		{VersionID: "v1", Kind: "rotation", Strategy: "SingleUser", Started: *at(0), Ended: at(90), Millis: 90, Outcome: "succeeded", Steps: []stepRecord{
+			{Step: "createSecret", Attempt: 1, Started: *at(0), Ended: at(12), Millis: 12, Outcome: "succeeded"},
+			{Step: "setSecret", Attempt: 1, Started: *at(20), Ended: at(90), Millis: 70, Outcome: "succeeded"},
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("group (-want +got):\n%s", diff)
+	}
+}
+
+func TestSecretValueIsRedacted(t *testing.T) {
+	v := secretValue{data: []byte("hunter2")}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if got := fmt.Sprintf(verb, v); got != "[redacted]" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+		if got := fmt.Sprintf(verb, &v); got != "[redacted]" {
+			t.Errorf("%s of a pointer prints %s", verb, got)
+		}
+	}
+}
+
+func TestFieldOf(t *testing.T) {
+	v := secretValue{data: []byte(`{"password":"a\"b\u00e9","port":3306.0,"tags":{"a":[1]},"none":null}`)}
+	for field, want := range map[string]string{"password": `a"bé`, "port": "3306.0", "tags": `{"a":[1]}`, "none": "null"} {
+		got, err := fieldOf(v, field)
+		if err != nil || string(got.data) != want {
+			t.Errorf("%s: %s, %v", field, got.data, err)
+		}
+	}
+}

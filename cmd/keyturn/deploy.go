@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/deploy"
+)
+
+const deployAgain = "Run the deploy again: it goes on where it stopped."
+
+type deployFlags struct{ config, passwordFile string }
+
+func newDeployCommand(a *app) *cobra.Command {
+	var flags deployFlags
+	cmd := &cobra.Command{
+		Use:   "deploy",
+		Short: "Bring cluster, secret and rotation in line with config.yml",
+		Long: `Bring a database cluster, its instance, the rotation function's permission, the
+secret and its rotation in line with config.yml, then write the latest password
+into that file. What exists already is left as it is, so a deploy that was
+interrupted is simply run again.
+
+The progress goes to stderr: a display on a terminal, plain lines elsewhere,
+and one JSON object a line with -o json. stdout gets the report. The exit code
+is 2 when config.yml is wrong, and 6 when the first rotation has not ended.`,
+		Example: `  keyturn deploy
+  keyturn deploy -f staging.yml --timeout 20m
+  keyturn deploy -o json | jq -r .secretArn
+  pass show db | keyturn deploy --master-user-password-file -`,
+		Args:              positional(),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.deploy(cmd.Context(), flags) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&flags.config, "file", "f", "config.yml", "the configuration")
+	f.StringVar(&flags.passwordFile, "master-user-password-file", "",
+		"file that holds the master password of a database that exists already (-: stdin)")
+	_ = cmd.MarkFlagFilename("file", "yml", "yaml")
+	return cmd
+}
+
+func (a *app) deploy(ctx context.Context, flags deployFlags) error {
+	if err := deploy.Check(flags.config); err != nil {
+		return err // before credentials are looked for
+	}
+	password, err := a.masterPassword(flags.passwordFile)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.awsConfig(ctx)
+	if err != nil {
+		return err
+	}
+	show := a.progress(ctx)
+	report, err := deploy.Run(ctx, deploy.Options{
+		ConfigPath: flags.config,
+		Password:   password,
+		Clients: deploy.Clients{
+			SecretsManager: secretsmanager.NewFromConfig(cfg),
+			RDS:            rds.NewFromConfig(cfg),
+			Lambda:         lambda.NewFromConfig(cfg),
+		},
+		Progress: show.event,
+	})
+	show.close()
+	if a.flags.output == outputJSON {
+		return errors.Join(err, a.writeReportJSON(report))
+	}
+	if err != nil {
+		return err
+	}
+	return a.writeReport(report)
+}
+
+// masterPassword reads the first line of a file; a password has no newline.
+func (a *app) masterPassword(file string) (deploy.Password, error) {
+	if file == "" {
+		return "", nil
+	}
+	in := a.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", fmt.Errorf("reading the master password: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxValue))
+	if err != nil {
+		return "", fmt.Errorf("reading the master password: %w", err)
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	line = strings.TrimSuffix(line, "\r")
+	if line == "" {
+		return "", usagef("--master-user-password-file: the first line is empty")
+	}
+	return deploy.Password(line), nil
+}
+
+// writeReportJSON keeps to the names that package deploy gives its fields.
+func (a *app) writeReportJSON(r deploy.Report) error {
+	encoder := json.NewEncoder(a.stdout)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(r); err != nil {
+		return fmt.Errorf("writing the output: %w", err)
+	}
+	return nil
+}
+
+func (a *app) writeReport(r deploy.Report) error {
+	var f facts
+	f.add("Cluster", r.ClusterIdentifier)
+	f.add("Instance", r.InstanceIdentifier)
+	if r.Host != "" {
+		f.add("Endpoint", r.Host+":"+strconv.Itoa(r.Port))
+	}
+	f.add("User", r.Username)
+	f.add("Secret", r.SecretName)
+	f.add("Version", r.VersionID)
+	if r.RotateAfterDays > 0 {
+		f.add("Rotation", "every "+strconv.FormatInt(r.RotateAfterDays, 10)+" days")
+	}
+	f.add("Next rotation", a.when(r.NextRotation))
+	f.add("Written to "+r.ConfigPath, strings.Join(r.ConfigKeys, ", "))
+	return a.writeTable(f)
+}
+
+// exitCodeOfDeploy returns false for an error that is not deploy's.
+func exitCodeOfDeploy(err error) (int, bool) {
+	var step *deploy.StepError
+	var bad *deploy.ConfigError
+	switch {
+	case errors.As(err, &step) && step.Code != "":
+		return exitCodeOfCode(step.Code), true
+	case errors.As(err, &step) && step.Step == deploy.StepRotation:
+		return exitRotationUnknown, true
+	case errors.As(err, &step):
+		return exitFailure, true
+	case errors.As(err, &bad):
+		return exitUsage, true
+	}
+	return 0, false
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go"
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/deploy"
+)
+
+// The exit codes are part of the interface: scripts rely on them.
+const (
+	exitOK              = 0
+	exitFailure         = 1
+	exitUsage           = 2
+	exitRotationFailed  = 5
+	exitRotationUnknown = 6
+	exitNotFound        = 7
+	exitDenied          = 8
+	exitInterrupted     = 130
+)
+
+const exitCodesText = `keyturn ends with one of these codes. They do not change from one release to
+the next.
+
+    0  the command did what it was asked to do
+    1  failure: anything that has no code of its own
+    2  usage: the command line or config.yml is wrong; nothing was changed
+    5  a rotation failed before it changed the password in the database, or the
+       old password stays valid beside the new one
+    6  a rotation's end is not known: it may have changed the password in the
+       database without having moved AWSCURRENT, or it still runs
+    7  not found: the secret, its version or field, the function, the cluster
+    8  access denied: no permission, or credentials that the server refuses
+  130  interrupted by SIGINT or SIGTERM`
+
+func newExitCodesTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long:  exitCodesText,
+	}
+}
+
+var (
+	errTimeout     = errors.New("the time of --timeout is over")
+	errInterrupted = errors.New("interrupted")
+)
+
+// usageError is a command line that cannot be carried out.
+type usageError struct{ message, hint string }
+
+func (e usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error {
+	return usageError{message: fmt.Sprintf(format, args...)}
+}
+
+// guided is an error with the way out of it, and with its exit code.
+type guided struct {
+	err  error
+	hint string
+	code int // 0: the code of err
+}
+
+func (e guided) Error() string { return e.err.Error() }
+func (e guided) Unwrap() error { return e.err }
+
+// settle names the true reason of an error that only says that the context
+// ended.
+func (a *app) settle(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil && isDeploy(err):
+		return guided{err: errInterrupted, hint: deployAgain}
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
+		return errInterrupted // an error of another kind, such as of the server's end, is told
+	case a.expired != nil && a.expired() && !isGuided(err):
+		return fmt.Errorf("no end after %s: %w", a.flags.timeout, errTimeout)
+	}
+	return err
+}
+
+func isDeploy(err error) bool {
+	var step *deploy.StepError
+	return errors.As(err, &step)
+}
+
+func isGuided(err error) bool {
+	var g guided
+	return errors.As(err, &g)
+}
+
+// report writes the error and the way out of it.
+func (a *app) report(cmd *cobra.Command, err error) {
+	fmt.Fprintf(a.stderr, "keyturn: %s\n", message(err))
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(a.stderr, "%s\n", hint)
+	}
+	var usage usageError
+	if errors.As(err, &usage) && cmd != nil {
+		fmt.Fprintf(a.stderr, "See \"%s --help\".\n", cmd.CommandPath())
+	}
+}
+
+// message is the service's own sentence with its code, or the reason why it
+// could not be reached: the SDK's wrapping around these helps nobody at a
+// prompt.
+func message(err error) string {
+	var api smithy.APIError
+	var request *url.Error
+	switch {
+	case isDeploy(err):
+		return err.Error()
+	case errors.As(err, &api) && strings.TrimSpace(api.ErrorMessage()) != "":
+		return fmt.Sprintf("%s (%s)", strings.TrimSpace(api.ErrorMessage()), api.ErrorCode())
+	case errors.As(err, &api):
+		return api.ErrorCode()
+	case errors.As(err, &request):
+		return fmt.Sprintf("no answer from %s: %v", request.URL, request.Err)
+	}
+	return err.Error()
+}
+
+func exitCode(err error) int {
+	var usage usageError
+	var g guided
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &g) && g.code != 0:
+		return g.code
+	}
+	if code, ok := exitCodeOfDeploy(err); ok {
+		return code
+	}
+	return exitCodeOfAPI(err)
+}
+
+func exitCodeOfAPI(err error) int {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return exitFailure
+	}
+	return exitCodeOfCode(api.ErrorCode())
+}
+
+func exitCodeOfCode(code string) int {
+	switch {
+	case isNotFound(code):
+		return exitNotFound
+	case isDenied(code):
+		return exitDenied
+	}
+	return exitFailure
+}
+
+// isNotFound knows Secrets Manager's and Lambda's code, and RDS's family
+// (DBClusterNotFoundFault, DBInstanceNotFound, …).
+func isNotFound(code string) bool {
+	return code == "ResourceNotFoundException" ||
+		strings.HasSuffix(code, "NotFoundFault") || strings.HasSuffix(code, "NotFound")
+}
+
+func isDenied(code string) bool {
+	return code == "AccessDenied" || code == "AccessDeniedException" || isUnknownCaller(code)
+}
+
+// isUnknownCaller tells the refusals that concern the credentials themselves.
+func isUnknownCaller(code string) bool {
+	return slices.Contains([]string{
+		"UnrecognizedClientException", "InvalidSignatureException", "InvalidClientTokenId", "SignatureDoesNotMatch",
+		"IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken",
+		"MissingAuthenticationTokenException", "ExpiredToken", "ExpiredTokenException", "RequestExpired",
+	}, code)
+}
+
+// hintFor tells the way out of an error; empty when there is nothing to add.
+func hintFor(err error) string {
+	var usage usageError
+	var g guided
+	switch {
+	case errors.As(err, &usage):
+		return usage.hint
+	case errors.As(err, &g):
+		return g.hint
+	}
+	return hintOfService(err)
+}
+
+func hintOfService(err error) string {
+	var api smithy.APIError
+	var profile config.SharedConfigProfileNotExistError
+	var network *net.OpError
+	var dns *net.DNSError
+	switch {
+	case isDeploy(err):
+		return "" // its text ends with the way out
+	case errors.As(err, &api):
+		return hintOfCode(api.ErrorCode())
+	case errors.As(err, &profile):
+		return "Profiles stand in ~/.aws/config and ~/.aws/credentials (AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE)."
+	case errors.As(err, &network), errors.As(err, &dns):
+		return hintUnreachable(err)
+	}
+	return ""
+}
+
+func hintOfCode(code string) string {
+	switch {
+	case isUnknownCaller(code):
+		return "The server does not accept these credentials. Those of a keyturn server stand in its data folder:\n" +
+			"  export AWS_SHARED_CREDENTIALS_FILE=keyturn-data/credentials\n" +
+			"and variables such as AWS_ACCESS_KEY_ID or AWS_PROFILE go before that file."
+	case code == "UnknownOperationException":
+		return "The server that answers does not know this operation; see AWS_ENDPOINT_URL and --endpoint-url."
+	}
+	return ""
+}
+
+func hintUnreachable(err error) string {
+	server := "the server"
+	var request *url.Error
+	if errors.As(err, &request) {
+		if u, parseErr := url.Parse(request.URL); parseErr == nil {
+			server = u.Scheme + "://" + u.Host
+		}
+	}
+	return fmt.Sprintf("Nothing answers at %s. Start a server with \"keyturn serve\",\n"+
+		"or name the right one with AWS_ENDPOINT_URL or --endpoint-url.", server)
+}

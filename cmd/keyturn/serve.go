@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/keyturn/keyturn"
+)
+
+// drainTime bounds how long a request may still take after SIGTERM.
+const drainTime = 20 * time.Second
+
+type serveFlags struct {
+	listen, data string
+	dev          bool
+}
+
+func newServeCommand(a *app) *cobra.Command {
+	var flags serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a server that speaks the AWS Secrets Manager API",
+		Long: `Run a server that speaks the AWS Secrets Manager API, and the slices of RDS and
+Lambda that deploying and rotating need, on one port.
+
+The first start makes the data folder with a root key, with which everything is
+encrypted, and one access key, which is written to DATA/credentials. Keep a copy
+of DATA/root.key in another place than the backup of the rest: without it
+nothing can be opened.
+
+SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
+		Example: `  keyturn serve
+  keyturn serve --listen 127.0.0.1:8200 --data /var/lib/keyturn
+  keyturn serve --dev --data :memory:   # for a test suite: any access key, no signatures`,
+		Args:              positional(),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), flags) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.listen, "listen", "127.0.0.1:4566", "address and port to listen on")
+	f.StringVar(&flags.data, "data", "./keyturn-data", "folder of the server's state; :memory: (with --dev) keeps none")
+	f.BoolVar(&flags.dev, "dev", false, "for test suites: accept any access key, check no signature, let the clock be advanced")
+	_ = cmd.MarkFlagDirname("data")
+	return cmd
+}
+
+func (f serveFlags) check() error {
+	host, _, err := net.SplitHostPort(f.listen)
+	if err != nil {
+		return usagef("--listen: %q is not an address and port, such as 127.0.0.1:4566", f.listen)
+	}
+	if f.dev && !isLoopback(host) {
+		return usagef("--dev checks no signature, so it listens on the loopback address only: use --listen 127.0.0.1:4566")
+	}
+	if f.data == keyturn.InMemory && !f.dev {
+		return usagef("--data :memory: loses every secret at the end, so it goes with --dev only")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+func (a *app) serve(ctx context.Context, flags serveFlags) error {
+	if err := flags.check(); err != nil {
+		return err
+	}
+	log := a.logger()
+	server, err := keyturn.Open(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Log: log})
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", flags.listen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listening on %s: %w", flags.listen, err), server.Close())
+	}
+	a.greet(server, listener.Addr(), flags)
+	err = serveUntil(ctx, server, listener, log)
+	return errors.Join(err, server.Close())
+}
+
+// serveUntil serves until ctx ends, then lets requests finish before the work behind
+// them stops.
+func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listener, log *slog.Logger) error {
+	front := &http.Server{
+		Handler:           server,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       5 * time.Minute, // an upload of a function's code over a slow line
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	g, failed := errgroup.WithContext(work)
+	g.Go(func() error { return server.Run(work) })
+	g.Go(func() error {
+		if err := front.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving: %w", err)
+		}
+		return nil
+	})
+	select {
+	case <-ctx.Done():
+		log.Info("shutting down")
+	case <-failed.Done():
+	}
+	server.Drain()
+	end, cancel := context.WithTimeout(work, drainTime)
+	defer cancel()
+	err := front.Shutdown(end)
+	stopWork()
+	return errors.Join(err, g.Wait())
+}
+
+// logger writes for people on a terminal, and JSON elsewhere.
+func (a *app) logger() *slog.Logger {
+	if isTerminal(a.stderr) {
+		return slog.New(tint.NewTextHandler(a.stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
+	}
+	return slog.New(slog.NewJSONHandler(a.stderr, nil))
+}
+
+// greet says how to use the server.
+func (a *app) greet(server *keyturn.Server, addr net.Addr, flags serveFlags) {
+	fmt.Fprintf(a.stdout, "keyturn serves Secrets Manager, RDS and Lambda at http://%s\n\n", addr)
+	writeUsage(a.stdout, server, addr)
+	if flags.dev {
+		fmt.Fprint(a.stderr, "\n*** DEV MODE: any access key is accepted and NO SIGNATURE IS CHECKED. ***\n"+
+			"*** Whoever reaches this port can read every secret. Never use it for real ones. ***\n\n")
+	}
+	if host, _, err := net.SplitHostPort(addr.String()); err == nil && !isLoopback(host) {
+		fmt.Fprint(a.stderr, "\nWARNING: this is plain HTTP on an address that others can reach. Secrets cross the\n"+
+			"network in the clear: put a proxy that speaks TLS before it.\n\n")
+	}
+}
+
+func writeUsage(w io.Writer, server *keyturn.Server, addr net.Addr) {
+	fmt.Fprintf(w, "Use it from another terminal:\n\n"+
+		"  export AWS_ENDPOINT_URL=http://%s\n"+
+		"  export AWS_SHARED_CREDENTIALS_FILE=%s\n"+
+		"  export AWS_REGION=%s\n\n", addr, server.CredentialsFile(), keyturn.DefaultRegion)
+	fmt.Fprintf(w, "  keyturn secret list\n"+
+		"  aws --endpoint-url http://%[1]s secretsmanager list-secrets\n"+
+		"  python3 -c 'import boto3; print(boto3.client(\"secretsmanager\", endpoint_url=\"http://%[1]s\").list_secrets())'\n", addr)
+}
