@@ -85,8 +85,8 @@ func (r Rule) Due(after time.Time, arn string) time.Time {
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(arn)) // a hash never fails
-	room := end.Sub(start) / time.Second * 3 / 4
-	return start.Add(time.Duration(h.Sum32()) % room * time.Second)
+	seconds := int64(end.Sub(start)/time.Second) * 3 / 4
+	return start.Add(time.Duration(int64(h.Sum32())%seconds) * time.Second)
 }
 
 // AutomaticallyAfterDays returns what DescribeSecret shows under that name
