@@ -43,10 +43,15 @@ func (d *deployment) ensureCluster(ctx context.Context) (result, error) {
 // correct in the secret by now.
 func (d *deployment) existingCluster(ctx context.Context, c *rdstypes.DBCluster) (result, error) {
 	found := result{Unchanged, "cluster " + d.cfg.cluster}
-	if err := d.checkCluster(c); err != nil || d.cfg.endpoint == "" || len(c.DBClusterMembers) > 0 {
+	if err := d.checkCluster(c); err != nil || d.cfg.endpoint == "" {
 		return found, err
 	}
-	_, err := d.Clients.RDS.ModifyDBCluster(ctx, &rds.ModifyDBClusterInput{
+	d.report.InstanceIdentifier = d.instanceName()
+	instance, err := d.describeInstance(ctx)
+	if err != nil || instance != nil && aws.ToString(instance.DBInstanceStatus) == "available" {
+		return found, err
+	}
+	_, err = d.Clients.RDS.ModifyDBCluster(ctx, &rds.ModifyDBClusterInput{
 		DBClusterIdentifier: &d.cfg.cluster,
 		MasterUserPassword:  aws.String(d.login.password()),
 		ApplyImmediately:    aws.Bool(true),
