@@ -85,19 +85,10 @@ func (s *Scheduler) Configure(ctx context.Context, tx *sqldb.Tx, arn secret.ARN,
 	if c.Rule != nil {
 		r.rule, r.countedDays = *c.Rule, 0
 	}
-	if err := r.plan(later(r.lastRotated, tx.Now)); err != nil {
+	if err := r.replan(tx.Now); err != nil {
 		return fmt.Errorf("planning the next rotation: %w", err)
 	}
 	return r.save(ctx, tx)
-}
-
-// later counts from the last rotation as long as that leads into the future;
-// a rule made shorter must not fall due in the past.
-func later(last *time.Time, now time.Time) time.Time {
-	if last == nil {
-		return now
-	}
-	return *last
 }
 
 // Start begins a rotation at once: it stages the version token as AWSPENDING,
@@ -109,13 +100,29 @@ func (s *Scheduler) Start(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, tok
 		return err
 	}
 	if unfinished == token {
-		return nil
+		return s.startAgain(ctx, tx, arn, token)
 	}
 	if unfinished != "" {
 		return ErrIncomplete
 	}
+	if done, err := hasRotated(ctx, tx, arn, token); done || err != nil {
+		return err
+	}
 	if err := s.vault.Reserve(ctx, tx, arn, token); err != nil {
 		return err
+	}
+	return s.enter(ctx, tx, arn, rotating, token, stepCreate)
+}
+
+// startAgain starts a rotation whose version is staged already: the request is
+// a repetition, or the rotation was cancelled, or the version staged by hand.
+func (s *Scheduler) startAgain(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, token secret.VersionID) error {
+	r, err := load(ctx, tx, arn)
+	switch {
+	case err != nil || r.kind == rotating:
+		return err
+	case r.kind == trial:
+		return ErrIncomplete
 	}
 	return s.enter(ctx, tx, arn, rotating, token, stepCreate)
 }
@@ -146,11 +153,17 @@ func (s *Scheduler) enter(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, kin
 	if err != nil {
 		return err
 	}
-	r.kind, r.token, r.step, r.attempt, r.tryAt = kind, token, step, 1, tx.Now
-	if r.leaseUntil.After(tx.Now) {
-		r.tryAt = r.leaseUntil
+	r.putRetirementBack(tx.Now)
+	r.kind, r.token, r.step, r.attempt, r.refused, r.tryAt = kind, token, step, 1, 0, tx.Now
+	return r.save(ctx, tx) // a lease that is held delays it
+}
+
+// putRetirementBack keeps a retirement that has begun on the list, for it may
+// not have come to its end.
+func (r *row) putRetirementBack(now time.Time) {
+	if r.kind == retirement {
+		r.retireAt, r.retireToken = &now, r.token
 	}
-	return r.save(ctx, tx)
 }
 
 // Retry makes a rotation that waits for its next attempt try at once.
@@ -193,15 +206,16 @@ func (s *Scheduler) ValueChanged(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	if err := s.abandon(ctx, tx, r); err != nil {
 		return err
 	}
-	r.retireAt, r.retireToken = nil, ""
+	r.countedFrom = &tx.Now
 	if err := r.plan(tx.Now); err != nil {
 		return fmt.Errorf("planning the next rotation: %w", err)
 	}
 	return r.save(ctx, tx)
 }
 
-// PendingMoved tells that AWSPENDING was moved by hand. A rotation that lost it
-// is abandoned: that is how an operator ends one that is stuck.
+// PendingMoved tells that AWSPENDING may have been moved by hand. A rotation
+// that lost it is abandoned: that is how an operator ends one that is stuck. The
+// next one comes at its date.
 func (s *Scheduler) PendingMoved(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
 	r, err := load(ctx, tx, arn)
 	if err != nil || r == nil || (r.kind != rotating && r.kind != trial) {
@@ -213,6 +227,9 @@ func (s *Scheduler) PendingMoved(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	}
 	if err := s.abandon(ctx, tx, r); err != nil {
 		return err
+	}
+	if err := r.replan(tx.Now); err != nil {
+		return fmt.Errorf("planning the next rotation: %w", err)
 	}
 	return r.save(ctx, tx)
 }
@@ -228,6 +245,7 @@ func (s *Scheduler) abandon(ctx context.Context, tx *sqldb.Tx, r *row) error {
 			return err
 		}
 	}
+	r.putRetirementBack(tx.Now)
 	lease := r.leaseUntil
 	r.rest()
 	r.leaseUntil = lease

@@ -22,16 +22,18 @@ CREATE TABLE rotations (
 	days BIGINT NOT NULL, expression TEXT NOT NULL, duration TEXT NOT NULL,
 	counted_days BIGINT NOT NULL, -- of an expression, after a rotation
 	suspended BIGINT NOT NULL, -- the secret is scheduled for deletion
-	last_rotated_at BIGINT, due_at BIGINT, due_by BIGINT,
+	last_rotated_at BIGINT, counted_from BIGINT, due_at BIGINT, due_by BIGINT,
 	strategy TEXT NOT NULL, -- of the last rotation that succeeded
 	retire_at BIGINT, retire_token TEXT NOT NULL,
 	-- what is under way
-	kind TEXT NOT NULL, token TEXT NOT NULL, step TEXT NOT NULL, attempt BIGINT NOT NULL, try_at BIGINT NOT NULL,
+	kind TEXT NOT NULL, token TEXT NOT NULL, step TEXT NOT NULL, attempt BIGINT NOT NULL,
+	refused BIGINT NOT NULL, try_at BIGINT NOT NULL,
 	lease_until BIGINT NOT NULL, epoch BIGINT NOT NULL,
 	-- when a worker must look at the row: derived from the above
 	wake_at BIGINT
 );
 CREATE INDEX rotations_wake ON rotations (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX rotations_lease ON rotations (lease_until) WHERE lease_until > 0;
 CREATE TABLE rotation_runs (
 	id TEXT PRIMARY KEY, -- a UUID of version 7: in the order of time
 	arn TEXT NOT NULL, version_id TEXT NOT NULL, kind TEXT NOT NULL,
@@ -70,6 +72,7 @@ type row struct {
 	countedDays int64
 	suspended   bool
 	lastRotated *time.Time
+	countedFrom *time.Time // the last rotation, or a new value by hand: what the rule counts from
 	due         *time.Time // when the next rotation begins
 	dueBy       *time.Time // the end of its window: NextRotationDate
 	strategy    string
@@ -80,6 +83,7 @@ type row struct {
 	token      secret.VersionID
 	step       string
 	attempt    int64
+	refused    int64 // how often testSecret sent this rotation back to setSecret
 	tryAt      time.Time
 	leaseUntil time.Time
 	epoch      int64
@@ -98,19 +102,59 @@ type claim struct {
 
 func newToken() secret.VersionID { return secret.VersionID(uuid.NewString()) }
 
-// wake is when a worker must look at the row; nil is never.
+// wake is when a worker must look at the row; nil is never. While another worker
+// holds the row that is not before its lease ends.
 func (r *row) wake() *time.Time {
+	at := r.nextWork()
+	if at != nil && r.leaseUntil.After(*at) {
+		return &r.leaseUntil
+	}
+	return at
+}
+
+func (r *row) nextWork() *time.Time {
 	switch {
 	case r.suspended:
 		return nil
+	case r.kind == retirement:
+		return earlier(&r.tryAt, r.nextRotation())
 	case r.kind != idle:
 		return &r.tryAt
-	case !r.enabled || r.due == nil:
-		return r.retireAt
-	case r.retireAt != nil && r.retireAt.Before(*r.due):
-		return r.retireAt
+	}
+	return earlier(r.retireAt, r.nextRotation())
+}
+
+func (r *row) nextRotation() *time.Time {
+	if !r.enabled {
+		return nil
 	}
 	return r.due
+}
+
+// earlier returns the earlier of two moments, of which either may be missing.
+func earlier(a, b *time.Time) *time.Time {
+	if a == nil || b != nil && b.Before(*a) {
+		return b
+	}
+	return a
+}
+
+// rotationDue reports whether the next rotation is to begin.
+func (r *row) rotationDue(now time.Time) bool {
+	at := r.nextRotation()
+	return at != nil && !at.After(now)
+}
+
+// replan sets the next rotation's date after a change of the rule. It counts as
+// before, unless that leads into the past: a rule that became shorter, or comes
+// back after a time without one, does not rotate at once.
+func (r *row) replan(now time.Time) error {
+	if r.countedFrom != nil {
+		if err := r.plan(*r.countedFrom); err != nil || r.due == nil || r.due.After(now) {
+			return err
+		}
+	}
+	return r.plan(now)
 }
 
 // plan sets the next rotation's date, counting from after.
@@ -130,7 +174,7 @@ func (r *row) plan(after time.Time) error {
 
 // rest makes the row idle.
 func (r *row) rest() {
-	r.kind, r.token, r.step, r.attempt = idle, "", "", 0
+	r.kind, r.token, r.step, r.attempt, r.refused = idle, "", "", 0, 0
 	r.tryAt, r.leaseUntil = time.Time{}, time.Time{}
 }
 
@@ -150,25 +194,26 @@ func stored(t time.Time) int64 {
 }
 
 const rowColumns = `arn, enabled, function, days, expression, duration, counted_days, suspended,
-	last_rotated_at, due_at, due_by, strategy, retire_at, retire_token,
-	kind, token, step, attempt, try_at, lease_until, epoch`
+	last_rotated_at, counted_from, due_at, due_by, strategy, retire_at, retire_token,
+	kind, token, step, attempt, refused, try_at, lease_until, epoch`
 
 // load returns the row of a secret, or nil when rotation was never configured.
 func load(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*row, error) {
 	r := &row{}
-	var last, due, dueBy, retire sql.NullInt64
+	var last, counted, due, dueBy, retire sql.NullInt64
 	var tryAt, lease int64
 	err := tx.QueryRow(ctx, `SELECT `+rowColumns+` FROM rotations WHERE arn = $1`, arn).Scan(
 		&r.arn, &r.enabled, &r.function, &r.rule.Days, &r.rule.Expr, &r.rule.Duration, &r.countedDays, &r.suspended,
-		&last, &due, &dueBy, &r.strategy, &retire, &r.retireToken,
-		&r.kind, &r.token, &r.step, &r.attempt, &tryAt, &lease, &r.epoch)
+		&last, &counted, &due, &dueBy, &r.strategy, &retire, &r.retireToken,
+		&r.kind, &r.token, &r.step, &r.attempt, &r.refused, &tryAt, &lease, &r.epoch)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // the caller asks whether there is one
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a rotation: %w", err)
 	}
-	r.lastRotated, r.due, r.dueBy, r.retireAt = sqldb.Time(last), sqldb.Time(due), sqldb.Time(dueBy), sqldb.Time(retire)
+	r.lastRotated, r.countedFrom = sqldb.Time(last), sqldb.Time(counted)
+	r.due, r.dueBy, r.retireAt = sqldb.Time(due), sqldb.Time(dueBy), sqldb.Time(retire)
 	r.tryAt, r.leaseUntil = time.UnixMilli(tryAt).UTC(), time.UnixMilli(lease).UTC()
 	return r, nil
 }
@@ -176,30 +221,29 @@ func load(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*row, error) {
 // save writes the whole row.
 func (r *row) save(ctx context.Context, tx *sqldb.Tx) error {
 	_, err := tx.Exec(ctx, `INSERT INTO rotations (`+rowColumns+`, wake_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
 		ON CONFLICT (arn) DO UPDATE SET enabled = excluded.enabled, function = excluded.function,
 			days = excluded.days, expression = excluded.expression, duration = excluded.duration,
 			counted_days = excluded.counted_days, suspended = excluded.suspended,
-			last_rotated_at = excluded.last_rotated_at, due_at = excluded.due_at, due_by = excluded.due_by,
+			last_rotated_at = excluded.last_rotated_at, counted_from = excluded.counted_from, due_at = excluded.due_at, due_by = excluded.due_by,
 			strategy = excluded.strategy, retire_at = excluded.retire_at, retire_token = excluded.retire_token,
 			kind = excluded.kind, token = excluded.token, step = excluded.step, attempt = excluded.attempt,
-			try_at = excluded.try_at, lease_until = excluded.lease_until, epoch = excluded.epoch,
+			refused = excluded.refused, try_at = excluded.try_at, lease_until = excluded.lease_until, epoch = excluded.epoch,
 			wake_at = excluded.wake_at`,
 		r.arn, r.enabled, r.function, r.rule.Days, r.rule.Expr, r.rule.Duration, r.countedDays, r.suspended,
-		millis(r.lastRotated), millis(r.due), millis(r.dueBy), r.strategy, millis(r.retireAt), r.retireToken,
-		r.kind, r.token, r.step, r.attempt, stored(r.tryAt), stored(r.leaseUntil), r.epoch, millis(r.wake()))
+		millis(r.lastRotated), millis(r.countedFrom), millis(r.due), millis(r.dueBy), r.strategy, millis(r.retireAt), r.retireToken,
+		r.kind, r.token, r.step, r.attempt, r.refused, stored(r.tryAt), stored(r.leaseUntil), r.epoch, millis(r.wake()))
 	if err != nil {
 		return fmt.Errorf("storing a rotation: %w", err)
 	}
 	return nil
 }
 
-// earliest returns the row to look at first and when, passing over those that a
-// worker holds.
+// earliest returns the row to look at first, and when.
 func earliest(ctx context.Context, tx *sqldb.Tx) (arn secret.ARN, at time.Time, err error) {
 	var wake int64
 	err = tx.QueryRow(ctx, `SELECT arn, wake_at FROM rotations
-		WHERE wake_at IS NOT NULL AND lease_until <= $1 ORDER BY wake_at LIMIT 1`, sqldb.Millis(tx.Now)).Scan(&arn, &wake)
+		WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1`).Scan(&arn, &wake)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", time.Time{}, nil
 	}
@@ -207,4 +251,22 @@ func earliest(ctx context.Context, tx *sqldb.Tx) (arn secret.ARN, at time.Time, 
 		return "", time.Time{}, fmt.Errorf("looking for the next rotation: %w", err)
 	}
 	return arn, time.UnixMilli(wake).UTC(), nil
+}
+
+// leased returns the rows that somebody held when the server ended.
+func leased(ctx context.Context, tx *sqldb.Tx) ([]secret.ARN, error) {
+	rows, err := tx.Query(ctx, `SELECT arn FROM rotations WHERE lease_until > 0`)
+	if err != nil {
+		return nil, fmt.Errorf("looking for leases: %w", err)
+	}
+	defer rows.Close()
+	var all []secret.ARN
+	for rows.Next() {
+		var arn secret.ARN
+		if err := rows.Scan(&arn); err != nil {
+			return nil, fmt.Errorf("looking for leases: %w", err)
+		}
+		all = append(all, arn)
+	}
+	return all, rows.Err()
 }

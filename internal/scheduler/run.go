@@ -30,7 +30,32 @@ type Run struct {
 // maxError bounds, in bytes, what is kept of a function's error.
 const maxError = 1000
 
+// maxRuns is how many records of a secret are kept.
+const maxRuns = 1000
+
+func trimRuns(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
+	_, err := tx.Exec(ctx, `DELETE FROM rotation_runs WHERE arn = $1 AND id <= (
+		SELECT id FROM rotation_runs WHERE arn = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)`, arn, maxRuns)
+	if err != nil {
+		return fmt.Errorf("removing old records: %w", err)
+	}
+	return nil
+}
+
+// hasRotated reports whether a rotation to this version came to its end.
+func hasRotated(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, id secret.VersionID) (bool, error) {
+	var n int
+	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rotation_runs WHERE arn = $1 AND version_id = $2 AND kind = $3 AND step = $4 AND outcome = 'succeeded'`,
+		arn, id, rotating, stepFinish).Scan(&n)
+	return n > 0, err
+}
+
 func beginRun(ctx context.Context, tx *sqldb.Tx, r *row) (id string, err error) {
+	if r.step == stepCreate || r.attempt > 1 {
+		if err := trimRuns(ctx, tx, r.arn); err != nil {
+			return "", err
+		}
+	}
 	if err := interrupt(ctx, tx, r.arn, "interrupted"); err != nil {
 		return "", err
 	}
@@ -50,11 +75,11 @@ func beginRun(ctx context.Context, tx *sqldb.Tx, r *row) (id string, err error) 
 
 func endRun(ctx context.Context, tx *sqldb.Tx, id string, o outcome) error {
 	result, errClass, text := "succeeded", "", ""
-	if o.err != nil {
-		result, errClass, text = "failed", class(o.err), shown(o.err)
-	}
-	if o.interrupted {
+	switch {
+	case o.interrupted:
 		result = "interrupted"
+	case o.err != nil:
+		result, errClass, text = "failed", class(o.err), shown(o.err)
 	}
 	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $2, outcome = $3, error_class = $4, error = $5, strategy = $6
 		WHERE id = $1`, id, sqldb.Millis(tx.Now), result, errClass, text, o.answer.Strategy)
@@ -72,7 +97,7 @@ func shown(err error) string {
 	case !ok && errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("The function did not answer within %s.", stepTime)
 	case !ok:
-		return "The function could not be invoked. Does it exist, and does its policy allow secretsmanager.amazonaws.com?"
+		return "The function could not be invoked. The server's log says why."
 	case len(f.Message) > maxError:
 		return f.Message[:maxError]
 	}

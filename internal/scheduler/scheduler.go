@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
@@ -33,6 +34,9 @@ const (
 	leaseTime = 60 * time.Second
 	// afterTrouble is the pause after a failure of the server's own database.
 	afterTrouble = 5 * time.Second
+	// longestSleep bounds a sleep: timers stand still while a machine is
+	// suspended, the clock does not.
+	longestSleep = time.Hour
 )
 
 // Functions invokes rotation functions. It is safe for concurrent use.
@@ -59,11 +63,20 @@ type Scheduler struct {
 	now       func() time.Time
 	log       *slog.Logger
 	poke      chan struct{}
+
+	// carried is the secrets that workers of this process are at, whatever the
+	// leases say: a clock that jumps ends a lease, but not a worker.
+	carried struct {
+		sync.Mutex
+		arns map[secret.ARN]bool
+	}
 }
 
 // New returns a Scheduler; nothing happens until Run.
 func New(db *sqldb.DB, vault *secret.Vault, functions Functions, now func() time.Time, log *slog.Logger) *Scheduler {
-	return &Scheduler{db: db, vault: vault, functions: functions, now: now, log: log, poke: make(chan struct{}, 1)}
+	s := &Scheduler{db: db, vault: vault, functions: functions, now: now, log: log, poke: make(chan struct{}, 1)}
+	s.carried.arns = map[secret.ARN]bool{}
+	return s
 }
 
 // Poke makes Run look again: a row was changed, or the clock.
@@ -94,11 +107,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return nil
 }
 
-// sleep waits for a poke or for the moment wake; a zero wake is never.
+// sleep waits for a poke or for the moment wake; a zero wake is a poke only.
 func (s *Scheduler) sleep(ctx context.Context, wake time.Time) {
 	var due <-chan time.Time
 	if !wake.IsZero() {
-		t := time.NewTimer(wake.Sub(s.now()))
+		t := time.NewTimer(min(wake.Sub(s.now()), longestSleep))
 		defer t.Stop()
 		due = t.C
 	}
@@ -123,41 +136,64 @@ func (s *Scheduler) dispatch(ctx context.Context, crew *sync.WaitGroup, slots ch
 			<-slots
 			return wake, err
 		}
+		s.mark(c.arn, true)
 		crew.Go(func() {
 			s.carry(ctx, c)
+			s.mark(c.arn, false)
 			<-slots
 			s.Poke()
 		})
 	}
 }
 
-// claim takes the row that is due first, or tells when the next one will be.
+func (s *Scheduler) mark(arn secret.ARN, carried bool) {
+	s.carried.Lock()
+	defer s.carried.Unlock()
+	if carried {
+		s.carried.arns[arn] = true
+	} else {
+		delete(s.carried.arns, arn)
+	}
+}
+
+func (s *Scheduler) isCarried(arn secret.ARN) bool {
+	s.carried.Lock()
+	defer s.carried.Unlock()
+	return s.carried.arns[arn]
+}
+
+// claim takes the row that is due first, or tells when to look again.
 func (s *Scheduler) claim(ctx context.Context) (c *claim, wake time.Time, err error) {
-	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		c, wake = nil, time.Time{}
-		arn, at, err := earliest(ctx, tx)
-		if err != nil || arn == "" {
+	var arn secret.ARN
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
+		c = nil
+		arn, wake, err = earliest(ctx, tx)
+		if err != nil || arn == "" || wake.After(tx.Now) {
 			return err
-		}
-		if at.After(tx.Now) {
-			wake = at
-			return nil
 		}
 		c, err = s.claimRow(ctx, tx, arn)
 		return err
 	})
+	if refused := fault.Of(err); err != nil && refused.Kind != fault.Internal {
+		err = s.postpone(ctx, arn, refused) // this row is in trouble, not the database
+	}
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("claiming a rotation: %w", err)
 	}
 	return c, wake, nil
 }
 
+// claimRow returns nil for a row that a worker of this process is at still.
 func (s *Scheduler) claimRow(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*claim, error) {
 	r, err := load(ctx, tx, arn)
 	if err != nil {
 		return nil, err
 	}
-	if r.kind == idle {
+	if s.isCarried(arn) {
+		r.leaseUntil = tx.Now.Add(leaseTime)
+		return nil, r.save(ctx, tx)
+	}
+	if r.kind == idle || r.kind == retirement && r.rotationDue(tx.Now) {
 		if err := s.begin(ctx, tx, r); err != nil {
 			return nil, err
 		}
@@ -166,9 +202,32 @@ func (s *Scheduler) claimRow(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) 
 	return s.beginStep(ctx, tx, r)
 }
 
-// begin gives an idle row the work that is due.
+// postpone makes the others' turn come when a rotation cannot begin, and
+// records why.
+func (s *Scheduler) postpone(ctx context.Context, arn secret.ARN, why *fault.Fault) error {
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		r, err := load(ctx, tx, arn)
+		if err != nil || r == nil {
+			return err
+		}
+		id, err := beginRun(ctx, tx, &row{arn: arn, kind: rotating, step: stepCreate, attempt: 1})
+		if err != nil {
+			return err
+		}
+		if err := endRun(ctx, tx, id, outcome{err: &FunctionError{Type: "api", Message: why.Message}}); err != nil {
+			return err
+		}
+		at := tx.Now.Add(longestBackoff)
+		r.due = &at
+		return r.save(ctx, tx)
+	})
+}
+
+// begin gives a row the work that is due: a rotation before the retirement of
+// an old password, for it makes that unneeded once its setSecret is through.
 func (s *Scheduler) begin(ctx context.Context, tx *sqldb.Tx, r *row) error {
-	if r.enabled && r.due != nil && !r.due.After(tx.Now) {
+	if r.rotationDue(tx.Now) {
+		r.putRetirementBack(tx.Now)
 		return s.beginRotation(ctx, tx, r)
 	}
 	r.kind, r.token, r.step, r.attempt = retirement, r.retireToken, stepRetire, 1
@@ -187,7 +246,7 @@ func (s *Scheduler) beginRotation(ctx context.Context, tx *sqldb.Tx, r *row) err
 		token = newToken()
 		err = s.vault.Reserve(ctx, tx, r.arn, token)
 	}
-	r.kind, r.token, r.step, r.attempt = rotating, token, stepCreate, 1
+	r.kind, r.token, r.step, r.attempt, r.refused = rotating, token, stepCreate, 1, 0
 	return err
 }
 
@@ -227,12 +286,27 @@ func (s *Scheduler) recover(ctx context.Context) error {
 		if err := interruptRuns(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `UPDATE rotations SET lease_until = 0, wake_at = $1 WHERE lease_until > 0 AND wake_at IS NOT NULL AND kind <> ''`,
-			sqldb.Millis(tx.Now))
-		return err
+		leased, err := leased(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, arn := range leased {
+			if err := s.takeUp(ctx, tx, arn); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("taking up rotations: %w", err)
 	}
 	return nil
+}
+
+func (s *Scheduler) takeUp(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
+	r, err := load(ctx, tx, arn)
+	if err != nil {
+		return err
+	}
+	return s.release(ctx, tx, r)
 }

@@ -33,27 +33,39 @@ type house struct {
 	steps []string                           // what was invoked
 	act   func(e event) (string, error)      // answers instead of the default
 	ctx   func(ctx context.Context, e event) // sees each invocation's context
+	jump  func() time.Time                   // another clock than time.Now
+}
+
+func (h *house) now() time.Time {
+	if h.jump != nil {
+		return h.jump()
+	}
+	return time.Now()
 }
 
 type event struct{ Step, SecretId, ClientRequestToken string }
 
 func newHouse(t *testing.T) *house {
-	db, err := sqldb.Open(t.Context(), ":memory:", time.Now, secret.Schema, scheduler.Schema)
-	if err != nil {
-		t.Fatal(err)
-	}
 	key, err := envelope.NewLocal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, db: db, vault: secret.NewVault(envelope.NewKeyring(key))}
-	h.Scheduler = scheduler.New(db, h.vault, h, time.Now, slog.New(slog.DiscardHandler))
+	h := &house{t: t, vault: secret.NewVault(envelope.NewKeyring(key))}
+	if h.db, err = sqldb.Open(t.Context(), ":memory:", h.now, secret.Schema, scheduler.Schema); err != nil {
+		t.Fatal(err)
+	}
+	h.Scheduler = scheduler.New(h.db, h.vault, h, h.now, slog.New(slog.DiscardHandler))
 	h.arn = secret.NewARN(secret.Place{Account: "000000000000", Region: "us-east-1"}, "s")
 	first := h.seal("first", "one")
 	h.write(func(tx *sqldb.Tx) error {
-		return h.vault.Create(t.Context(), tx, secret.New{ARN: h.arn, Name: "s"}, first)
+		return create(t.Context(), h, tx, secret.New{ARN: h.arn, Name: "s"}, first)
 	})
 	return h
+}
+
+func create(ctx context.Context, h *house, tx *sqldb.Tx, n secret.New, v *secret.Version) error {
+	_, err := h.vault.Create(ctx, tx, n, v)
+	return err
 }
 
 func (h *house) seal(id secret.VersionID, text string) *secret.Version {
@@ -305,7 +317,7 @@ func TestStopInTheMiddleIsNoFailure(t *testing.T) {
 		}
 		h.configure(scheduler.Rule{}, h.start("second"))
 		h.during(func() { synctest.Wait() })
-		want(t, "records", []string{"createSecret 1 succeeded", "setSecret 1 interrupted api"}, h.runs())
+		want(t, "records", []string{"createSecret 1 succeeded", "setSecret 1 interrupted"}, h.runs())
 		h.act, h.ctx = nil, nil
 		h.taken()
 		h.during(func() { synctest.Wait() })
@@ -497,5 +509,251 @@ func TestDeletedSecretRests(t *testing.T) {
 			h.write(func(tx *sqldb.Tx) error { return h.Forget(ctx, tx, h.arn) })
 			want(t, "records of a purged secret", nil, h.runs())
 		})
+	})
+}
+
+// A rotation that cannot begin stops no other, and says why.
+func TestRotationThatCannotBeginLetsOthersPass(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		ctx := context.Background()
+		for i := range 99 {
+			id := secret.VersionID(fmt.Sprintf("labelled-%d", i))
+			v := h.seal(id, "x")
+			h.write(func(tx *sqldb.Tx) error {
+				_, _, err := h.vault.Put(ctx, tx, v, []string{string(id)})
+				return err
+			})
+		}
+		h.configure(scheduler.Rule{Days: 1}, nil)
+		full := h.arn
+		h.arn = secret.NewARN(secret.Place{Account: "000000000000", Region: "us-east-1"}, "other")
+		first := h.seal("first", "one")
+		h.write(func(tx *sqldb.Tx) error { return create(ctx, h, tx, secret.New{ARN: h.arn, Name: "other"}, first) })
+		h.configure(scheduler.Rule{Days: 2}, nil)
+		h.during(func() {
+			time.Sleep(4 * 24 * time.Hour)
+			synctest.Wait()
+		})
+		want(t, "steps of the other", fourSteps, h.taken())
+		h.arn = full
+		want(t, "record of the one", "createSecret 1 failed api", h.runs()[0])
+	})
+}
+
+// When the database cannot be written for a while, the step runs again once the
+// lease ends.
+func TestStepWhoseEndWasNotWrittenRunsAgain(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		broken := true
+		h.act = func(e event) (string, error) {
+			if e.Step == "setSecret" && broken {
+				broken = false
+				h.exec(`CREATE TRIGGER full BEFORE UPDATE ON rotation_runs BEGIN SELECT RAISE(FAIL, 'no room'); END`)
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() {
+			time.Sleep(10 * time.Second)
+			h.exec(`DROP TRIGGER full`)
+			want(t, "steps", "createSecret setSecret", h.taken())
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			want(t, "steps after the lease", "setSecret testSecret finishSecret", h.taken())
+		})
+	})
+}
+
+func (h *house) exec(statement string) {
+	h.write(func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(context.Background(), statement)
+		return err
+	})
+}
+
+func TestTestThatIsAlwaysRefusedBacksOff(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.act = func(e event) (string, error) {
+			if e.Step == "testSecret" {
+				return "", &scheduler.FunctionError{Type: "auth", Message: "locked"}
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() { time.Sleep(time.Hour); synctest.Wait() })
+		if n := strings.Count(h.taken(), "setSecret"); n > 20 {
+			t.Errorf("%d setSecrets in an hour", n)
+		}
+	})
+}
+
+func TestFailingRetirementBlocksNoRotation(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.act = func(e event) (string, error) {
+			switch e.Step {
+			case "finishSecret":
+				return `{"retireAfterSeconds":3600}`, h.play(context.Background(), e)
+			case "retireSecret":
+				return "", &scheduler.FunctionError{Type: "privilege", Message: "no"}
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{Days: 1}, h.start("second"))
+		h.during(func() { time.Sleep(10 * 24 * time.Hour); synctest.Wait() })
+		if n := strings.Count(h.taken(), "createSecret"); n < 9 {
+			t.Errorf("%d rotations in ten days", n)
+		}
+	})
+}
+
+func TestRefusedTestRunIsOver(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		copied := h.seal("copy", "one")
+		h.act = func(e event) (string, error) {
+			if e.ClientRequestToken == "copy" {
+				return "", &scheduler.FunctionError{Type: "auth", Message: "no"}
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{Days: 3}, func(tx *sqldb.Tx) error { return h.StartTest(context.Background(), tx, copied) })
+		h.during(func() {
+			synctest.Wait()
+			_, holders := h.state()
+			want(t, "AWSPENDING", "", holders[secret.Pending])
+			want(t, "records", []string{"testSecret 1 failed auth"}, h.runs())
+			h.taken()
+			time.Sleep(4 * 24 * time.Hour)
+			synctest.Wait()
+			want(t, "steps on the next date", fourSteps, h.taken())
+		})
+	})
+}
+
+// A rule that comes back, or becomes shorter, does not rotate at once.
+func TestRuleThatLeadsIntoThePast(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.configure(scheduler.Rule{Days: 30}, h.start("second"))
+		h.during(func() {
+			synctest.Wait()
+			h.taken()
+			time.Sleep(20 * 24 * time.Hour)
+			h.configure(scheduler.Rule{Days: 2}, nil)
+			time.Sleep(time.Hour)
+			want(t, "steps", "", h.taken())
+			st, _ := h.state()
+			if in := time.Until(*st.DueBy); in < 24*time.Hour || in > 4*24*time.Hour {
+				t.Errorf("the next rotation is due within %s", in)
+			}
+		})
+	})
+}
+
+// A clock that jumps ends a lease but not the worker: nobody else begins.
+func TestClockJumpsDuringAStep(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		var ahead time.Duration
+		h.jump = func() time.Time { return time.Now().Add(ahead) }
+		hold, at := make(chan struct{}), 0
+		h.ctx = func(_ context.Context, e event) {
+			if e.Step == "setSecret" {
+				at++
+				<-hold
+			}
+		}
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() {
+			synctest.Wait()
+			ahead = time.Hour
+			h.Poke()
+			synctest.Wait()
+			want(t, "workers at setSecret", 1, at)
+			close(hold)
+			synctest.Wait()
+		})
+		want(t, "steps", fourSteps, h.taken())
+	})
+}
+
+func TestOperatorEndsAStuckScheduledRotation(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.act = func(event) (string, error) { return "", &scheduler.FunctionError{Type: "auth", Message: "no"} }
+		h.configure(scheduler.Rule{Days: 1}, nil)
+		h.during(func() {
+			time.Sleep(3 * 24 * time.Hour)
+			_, holders := h.state()
+			h.write(func(tx *sqldb.Tx) error {
+				if err := h.vault.MoveLabel(context.Background(), tx, h.arn, secret.Pending, holders[secret.Pending], ""); err != nil {
+					return err
+				}
+				return h.PendingMoved(context.Background(), tx, h.arn)
+			})
+			h.Poke()
+			synctest.Wait()
+			_, holders = h.state()
+			want(t, "AWSPENDING", "", holders[secret.Pending])
+		})
+	})
+}
+
+func TestStartIsRepeatable(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() { synctest.Wait() })
+		h.write(h.start("second")) // the answer was lost, and the rotation is over
+		h.write(h.start("third"))
+		h.write(func(tx *sqldb.Tx) error {
+			_, err := h.Cancel(context.Background(), tx, h.arn)
+			return err
+		})
+		h.taken()
+		h.write(h.start("third")) // a cancelled rotation, taken up again
+		h.during(func() { synctest.Wait() })
+		want(t, "steps", fourSteps, h.taken())
+	})
+}
+
+func TestCancelledRetirementComesBack(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		fail := true
+		h.act = func(e event) (string, error) {
+			switch {
+			case e.Step == "finishSecret":
+				return `{"retireAfterSeconds":60}`, h.play(context.Background(), e)
+			case e.Step == "retireSecret" && fail:
+				return "", &scheduler.FunctionError{Type: "tcp", Message: "no"}
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{Days: 30}, h.start("second"))
+		h.during(func() {
+			time.Sleep(2 * time.Minute)
+			h.write(func(tx *sqldb.Tx) error {
+				_, err := h.Cancel(context.Background(), tx, h.arn)
+				return err
+			})
+			h.mu.Lock()
+			fail = false
+			h.steps = nil
+			h.mu.Unlock()
+			h.Poke()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			want(t, "steps after CancelRotateSecret", "retireSecret", h.taken())
+		})
+	})
+}
+
+func TestRecordsAreBounded(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.act = func(event) (string, error) { return "", &scheduler.FunctionError{Type: "tcp", Message: "no"} }
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() { time.Sleep(20 * 24 * time.Hour) })
+		var n int
+		h.write(func(tx *sqldb.Tx) error {
+			return tx.QueryRow(context.Background(), `SELECT COUNT(*) FROM rotation_runs`).Scan(&n)
+		})
+		if n > 1001 {
+			t.Errorf("%d records", n)
+		}
 	})
 }

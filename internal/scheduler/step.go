@@ -57,11 +57,22 @@ func (s *Scheduler) invoke(ctx context.Context, c *claim) outcome {
 	}
 	raw, err := s.functions.Invoke(ctx, c.function, payload)
 	if err != nil {
-		return outcome{err: err, interrupted: errors.Is(ctx.Err(), context.Canceled)}
+		o := outcome{err: err, interrupted: errors.Is(ctx.Err(), context.Canceled)}
+		s.logInternal(c, o)
+		return o
 	}
 	o := outcome{}
 	_ = json.Unmarshal(raw, &o.answer) // a function may answer what it likes
 	return o
+}
+
+// logInternal keeps what callers do not see: a failure that is not the
+// function's own.
+func (s *Scheduler) logInternal(c *claim, o outcome) {
+	if _, own := errors.AsType[*FunctionError](o.err); own || o.interrupted {
+		return
+	}
+	s.log.Error("invoking a rotation function", "secret", c.arn, "function", c.function, "step", c.step, "error", o.err)
 }
 
 // settle writes a step's end and, in the same transaction, the beginning of the
@@ -69,6 +80,7 @@ func (s *Scheduler) invoke(ctx context.Context, c *claim) outcome {
 func (s *Scheduler) settle(ctx context.Context, c *claim, o outcome) (next *claim, err error) {
 	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		next = nil
+		o := o // this function may run again
 		r, err := load(ctx, tx, c.arn)
 		if err != nil || r == nil || r.epoch != c.epoch {
 			return err // purged, or another's
@@ -77,7 +89,9 @@ func (s *Scheduler) settle(ctx context.Context, c *claim, o outcome) (next *clai
 			return s.release(ctx, tx, r)
 		}
 		if o.err == nil && c.step == stepFinish {
-			o.err = s.promoted(ctx, tx, c)
+			if o.err, err = s.promoted(ctx, tx, c); err != nil {
+				return err
+			}
 		}
 		if err := endRun(ctx, tx, c.run, o); err != nil {
 			return err
@@ -98,17 +112,17 @@ func (s *Scheduler) release(ctx context.Context, tx *sqldb.Tx, r *row) error {
 }
 
 // promoted checks what makes a rotation a success: AWSCURRENT is on the token.
-func (s *Scheduler) promoted(ctx context.Context, tx *sqldb.Tx, c *claim) error {
+func (s *Scheduler) promoted(ctx context.Context, tx *sqldb.Tx, c *claim) (failure, err error) {
 	current, err := s.vault.Holder(ctx, tx, c.arn, secret.Current)
 	if err == nil && current != c.token {
-		return &FunctionError{Type: "api", Message: "The function's finishSecret succeeded, but did not move AWSCURRENT to version " + string(c.token) + "."}
+		failure = &FunctionError{Type: "api", Message: "The function's finishSecret succeeded, but did not move AWSCURRENT to version " + string(c.token) + "."}
 	}
-	return err
+	return failure, err
 }
 
 // advance moves the row on after a step.
 func (s *Scheduler) advance(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) (*claim, error) {
-	if o.err != nil {
+	if o.err != nil && (r.kind != trial || o.interrupted) {
 		return nil, s.again(ctx, tx, r, o)
 	}
 	if r.step == stepSet {
@@ -119,6 +133,9 @@ func (s *Scheduler) advance(ctx context.Context, tx *sqldb.Tx, r *row, o outcome
 	}
 	if next, more := nextStep[r.step]; more && r.kind == rotating {
 		r.step, r.attempt = next, 1
+		if next == stepTest {
+			r.attempt += r.refused
+		}
 		return s.beginStep(ctx, tx, r)
 	}
 	if err := s.complete(ctx, tx, r, o); err != nil {
@@ -153,7 +170,7 @@ func (r *row) retire(now time.Time, a answer) {
 const StrategyTag = "aws:keyturn:rotation-strategy"
 
 func (s *Scheduler) rotated(ctx context.Context, tx *sqldb.Tx, r *row, a answer) error {
-	r.lastRotated = &tx.Now
+	r.lastRotated, r.countedFrom = &tx.Now, &tx.Now
 	r.retire(tx.Now, a)
 	if err := r.plan(tx.Now); err != nil {
 		return fmt.Errorf("planning the next rotation: %w", err)
@@ -178,17 +195,20 @@ func (s *Scheduler) again(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) 
 	r.attempt++
 	if r.kind == rotating && r.step == stepTest && class(o.err) == "auth" {
 		r.step = stepSet // the database does not have the pending password
+		r.refused++
 	}
 	return r.save(ctx, tx)
 }
 
+// longestBackoff is the longest pause between two attempts.
+const longestBackoff = 10 * time.Minute
+
 // backoff is the pause after the n-th attempt: 1 s, 2 s, 4 s … 10 minutes.
 func backoff(n int64) time.Duration {
-	const longest = 10 * time.Minute
 	if n > 10 {
-		return longest
+		return longestBackoff
 	}
-	return min(time.Second<<(n-1), longest)
+	return min(time.Second<<(n-1), longestBackoff)
 }
 
 // class is the error class that a function told, or what can be said without.

@@ -24,11 +24,16 @@ type New struct {
 //
 // A secret of that name whose version version.ID exists is a *TakenError: the
 // request may be a repetition. Any other secret of that name is ErrExists, or
-// ErrInvalidRequest when it is scheduled for deletion.
-func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Version) error {
-	if err := v.checkFree(ctx, tx, n, version); err != nil {
-		return err
+// ErrInvalidRequest when it is scheduled for deletion. One whose recovery window
+// has ended is purged, and its ARN returned.
+func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {
+	if purged, err = v.makeFree(ctx, tx, n, version); err != nil {
+		return "", err
 	}
+	return purged, v.insertSecret(ctx, tx, n, version)
+}
+
+func (v *Vault) insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) error {
 	now, at := sqldb.Millis(tx.Now), n.ARN.Place()
 	_, err := tx.Exec(ctx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
 			owning_service, tagged, created_at, changed_at)
@@ -49,22 +54,22 @@ func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Versio
 	return err
 }
 
-func (v *Vault) checkFree(ctx context.Context, tx *sqldb.Tx, n New, version *Version) error {
+func (v *Vault) makeFree(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {
 	arn, err := lookUp(ctx, tx, n.ARN.Place(), n.Name)
 	if err != nil {
-		return fmt.Errorf("looking up a name: %w", err)
+		return "", fmt.Errorf("looking up a name: %w", err)
 	}
 	old, err := v.Find(ctx, tx, arn)
 	if errors.Is(err, ErrNotFound) { // free, or its recovery window has ended
-		return v.Purge(ctx, tx, arn)
+		return arn, v.Purge(ctx, tx, arn)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	if old.Deleted() {
-		return ErrInvalidRequest.Errorf("You can't create this secret because a secret with this name is already scheduled for deletion.")
+		return "", ErrInvalidRequest.Errorf("You can't create this secret because a secret with this name is already scheduled for deletion.")
 	}
-	return v.takenBy(ctx, tx, old, version)
+	return "", v.takenBy(ctx, tx, old, version)
 }
 
 func (v *Vault) takenBy(ctx context.Context, tx *sqldb.Tx, old *Secret, version *Version) error {
