@@ -24,7 +24,7 @@ bench: ## requests per second beside a bare net/http handler
 	go test -run '^$$' -bench . -benchmem $$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u)
 
 soak: ## 200 rotations under load and 50 kills for each database and strategy
-	@KEYTURN_ROTATIONS=200 KEYTURN_KILLS=50 scripts/test.sh -v -timeout 40m -run "'Killed|LoginsUnder'" .
+	@KEYTURN_ROTATIONS=200 KEYTURN_KILLS=50 scripts/test.sh -v -timeout 40m -run 'Killed|LoginsUnder' .
 
 fuzz: ## every fuzz target, one after another; FUZZTIME=10m for longer
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -18,6 +19,8 @@ import (
 
 func (s *Server) rdsFolder() string { return filepath.Join(s.folder, "rds") }
 
+var errNotPermitted = &scheduler.FunctionError{Type: "api", Message: "Secrets Manager cannot invoke the rotation function. Does it exist, and does its policy grant access to the principal secretsmanager.amazonaws.com?"}
+
 // functions lets the scheduler and Secrets Manager's API use Lambda's slice.
 type functions struct{ lambda *lambdaapi.Service }
 
@@ -26,8 +29,20 @@ func (f functions) Permits(ctx context.Context, function string, arn secret.ARN)
 	return f.lambda.Permits(ctx, function, "secretsmanager.amazonaws.com", string(arn), arn.Place().Account)
 }
 
-// Invoke implements scheduler.Functions.
+// Invoke implements scheduler.Functions. As on AWS the function's policy decides
+// each time.
 func (f functions) Invoke(ctx context.Context, function string, event []byte) ([]byte, error) {
+	var e rotation.Event
+	if err := json.Unmarshal(event, &e); err != nil {
+		return nil, fmt.Errorf("reading an event: %w", err)
+	}
+	ok, err := f.Permits(ctx, function, secret.ARN(e.SecretID))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errNotPermitted
+	}
 	answer, err := f.lambda.Run(ctx, function, event)
 	if failure, ok := errors.AsType[*lambdaapi.Failure](err); ok {
 		return nil, &scheduler.FunctionError{Type: failure.Type, Message: failure.Message}

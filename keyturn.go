@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
@@ -70,6 +71,9 @@ type Server struct {
 	lambda   *lambdaapi.Service
 	rds      *rdsapi.Service
 	handler  http.Handler
+
+	inProcess func() aws.Config
+
 	purge    chan struct{}
 	ahead    atomic.Int64 // how far AdvanceClock has moved the clock, in nanoseconds
 	draining atomic.Bool

@@ -10,11 +10,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/keyturntest"
 )
 
@@ -187,4 +192,41 @@ func TestHealth(t *testing.T) {
 	if live, ready := get("/livez"), get("/readyz"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
 		t.Errorf("while draining: live %d, ready %d", live, ready)
 	}
+}
+
+// Test suites bring whatever credentials their environment has.
+func TestDevTakesAnyAccessKey(t *testing.T) {
+	s := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data, c.Dev = keyturn.InMemory, true })
+	for _, id := range []string{"AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "test"} {
+		cfg := s.Config.Copy()
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(id, "anything", "token")
+		if _, err := secretsmanager.NewFromConfig(cfg).ListSecrets(t.Context(), &secretsmanager.ListSecretsInput{}); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+// A permission that is taken away holds for the next step.
+func TestFunctionWithoutPermissionIsNotInvoked(t *testing.T) {
+	s := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data = keyturn.InMemory })
+	w := newWorld(t, s.Config, account{product: dbserver.MySQL, user: "x", value: `{"engine":"mysql","host":"127.0.0.1","port":1,"username":"u","password":"p"}`})
+	token, err := w.rotate(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Lambda.RemovePermission(t.Context(), &lambda.RemovePermissionInput{FunctionName: aws.String("keyturn-rotate-mysql"), StatementId: aws.String("rotation-x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		out, err := keyturnapi.New(s.Config).ListRotations(t.Context(), &keyturnapi.ListRotationsInput{SecretID: w.secret, MaxResults: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Runs) == 1 && strings.HasPrefix(out.Runs[0].Error, "Secrets Manager cannot invoke") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("version %s: the function is still invoked", token)
 }

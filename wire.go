@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -26,7 +26,7 @@ import (
 // wire puts the rooms together.
 func (s *Server) wire() error {
 	s.vault = secret.NewVault(s.keys)
-	s.lambda = lambdaapi.New(s.db,
+	s.lambda = lambdaapi.New(s.db, s.config.Log,
 		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
 			Handler: s.rotate(mysql.Engine{})},
 		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
@@ -39,6 +39,10 @@ func (s *Server) wire() error {
 		return err
 	}
 	s.handler = api
+	s.inProcess = sync.OnceValue(func() aws.Config {
+		cfg, _ := s.clientOf(iam.Administrator(DefaultAccount), DefaultRegion)
+		return cfg
+	})
 	return nil
 }
 
@@ -63,8 +67,9 @@ func (s *Server) verifier() func(*http.Request, []byte) (iam.Caller, error) {
 	temporary := &iam.Verifier{Keys: &s.sessions, Now: time.Now}
 	return func(r *http.Request, body []byte) (iam.Caller, error) {
 		scope, _ := iam.ScopeOf(r)
+		_, notOurs := s.sessions.Lookup(r.Context(), scope.AccessKeyID)
 		switch {
-		case strings.HasPrefix(scope.AccessKeyID, "ASIA"):
+		case notOurs == nil:
 			return temporary.Verify(r, body)
 		case s.config.Dev:
 			return iam.Trust(r, DefaultAccount, DefaultRegion), nil
@@ -105,11 +110,9 @@ func (s *Server) ready(ctx context.Context) error {
 }
 
 // AWSConfig returns a configuration for SDK clients that call this server
-// without a network, as the administrator of the default account.
-func (s *Server) AWSConfig() aws.Config {
-	cfg, _ := s.clientOf(iam.Administrator(DefaultAccount), DefaultRegion)
-	return cfg
-}
+// without a network, as the administrator of the default account. Its
+// credentials last as long as the server.
+func (s *Server) AWSConfig() aws.Config { return s.inProcess() }
 
 // clientOf returns a configuration for clients that act as p; done ends their
 // credentials.

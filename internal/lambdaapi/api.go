@@ -206,8 +206,7 @@ func (s *Service) invoke(ctx context.Context, in *lambda.InvokeInput) (*wire.Raw
 	case types.InvocationTypeDryRun:
 		return &wire.Raw{Status: http.StatusNoContent}, nil
 	case types.InvocationTypeEvent:
-		s.async.Go(func() { _, _ = s.Run(context.WithoutCancel(ctx), a.String(), payload) })
-		return &wire.Raw{Status: http.StatusAccepted}, nil
+		return &wire.Raw{Status: http.StatusAccepted}, s.runAsync(ctx, a.String(), payload)
 	case "", types.InvocationTypeRequestResponse:
 		return s.answer(ctx, a, payload)
 	}

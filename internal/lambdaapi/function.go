@@ -9,9 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/iam"
@@ -25,6 +28,7 @@ var (
 	ErrInvalidValue   = fault.Kind{Code: "InvalidParameterValueException", Status: 400}
 	ErrInvalidContent = fault.Kind{Code: "InvalidRequestContentException", Status: 400}
 	ErrPrecondition   = fault.Kind{Code: "PreconditionFailedException", Status: 412}
+	ErrTooMany        = fault.Kind{Code: "TooManyRequestsException", Status: 429}
 )
 
 // Handler is a function's code. The answer is JSON. An error with a method
@@ -47,13 +51,22 @@ type Function struct {
 // Service answers the API. It is safe for concurrent use.
 type Service struct {
 	db        *sqldb.DB
+	log       *slog.Logger
 	functions []Function
 	async     sync.WaitGroup // invocations of type Event
+	slots     chan struct{}  // bounds them
 }
 
+// maxAsync is how many invocations of type Event may run at once, asyncTime how
+// long each may take.
+const (
+	maxAsync  = 100
+	asyncTime = 30 * time.Second
+)
+
 // New returns a Service with these functions.
-func New(db *sqldb.DB, functions ...Function) *Service {
-	return &Service{db: db, functions: functions}
+func New(db *sqldb.DB, log *slog.Logger, functions ...Function) *Service {
+	return &Service{db: db, log: log, functions: functions, slots: make(chan struct{}, maxAsync)}
 }
 
 // Wait returns when all asynchronous invocations have ended.
@@ -61,6 +74,22 @@ func (s *Service) Wait() { s.async.Wait() }
 
 // arn is a function's ARN in parts.
 type arn struct{ region, account, name string }
+
+// runAsync runs an invocation of type Event; nobody waits for its answer.
+func (s *Service) runAsync(ctx context.Context, functionARN string, payload []byte) error {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return ErrTooMany.Errorf("Rate Exceeded.")
+	}
+	s.async.Go(func() {
+		defer func() { <-s.slots }()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), asyncTime)
+		defer cancel()
+		_, _ = s.Run(ctx, functionARN, payload)
+	})
+	return nil
+}
 
 func (a arn) String() string {
 	return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", a.region, a.account, a.name)
@@ -127,21 +156,23 @@ func (s *Service) Run(ctx context.Context, functionARN string, payload []byte) (
 	if err != nil {
 		return nil, err
 	}
-	return f.call(ctx, Invocation{Account: a.account, Region: a.region, Payload: payload})
+	return s.call(ctx, f, Invocation{Account: a.account, Region: a.region, Payload: payload})
 }
 
 func split(functionARN string) (arn, error) {
 	f := strings.Split(functionARN, ":")
-	if len(f) < 7 {
+	if len(f) < 7 || len(f) > 7 && f[7] != "$LATEST" {
 		return arn{}, ErrNotFound.Errorf("Function not found: %s", clip(functionARN))
 	}
 	return arn{region: f[3], account: f[4], name: f[6]}, nil
 }
 
-// call runs the handler; what it cannot answer for itself becomes a *Failure.
-func (f *Function) call(ctx context.Context, inv Invocation) (answer []byte, err error) {
+// call runs the handler. An error that tells its type is the function's own and
+// becomes a *Failure; of any other, callers see no more than that it happened.
+func (s *Service) call(ctx context.Context, f *Function, inv Invocation) (answer []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil { // its text may hold values
+			s.log.Error("a function panicked", "function", f.Name, "stack", string(debug.Stack()))
 			answer, err = nil, &Failure{Message: "The function panicked.", Type: "Runtime.Panic"}
 		}
 	}()
@@ -152,12 +183,12 @@ func (f *Function) call(ctx context.Context, inv Invocation) (answer []byte, err
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	failure := &Failure{Message: err.Error(), Type: "Error"}
 	var typed interface{ ErrorType() string }
 	if errors.As(err, &typed) {
-		failure.Type = typed.ErrorType()
+		return nil, &Failure{Message: err.Error(), Type: typed.ErrorType()}
 	}
-	return nil, failure
+	s.log.Error("a function failed", "function", f.Name, "error", err)
+	return nil, &Failure{Message: "The function failed. The server's log says why.", Type: "Error"}
 }
 
 func (f *Failure) payload() []byte {

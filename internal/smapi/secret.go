@@ -92,7 +92,13 @@ func (s *Service) create(ctx context.Context, in *sm.CreateSecretInput) (*sm.Cre
 		}
 		out.VersionId = in.ClientRequestToken
 	}
-	err := s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.vault.Create(ctx, tx, n, version) })
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		purged, err := s.vault.Create(ctx, tx, n, version)
+		if err != nil {
+			return err
+		}
+		return s.sched.Forget(ctx, tx, purged)
+	})
 	if taken, ok := errors.AsType[*secret.TakenError](err); ok {
 		out.ARN = ptr(string(taken.Version.ARN))
 	}
@@ -130,7 +136,12 @@ func (s *Service) update(ctx context.Context, in *sm.UpdateSecretInput) (*sm.Upd
 		out.VersionId = in.ClientRequestToken
 	}
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.change(ctx, tx, arn, change, version) })
-	if _, err = s.orRepeated(ctx, err, value, nil); err != nil {
+	if taken, ok := errors.AsType[*secret.TakenError](err); ok { // the value may be there, the rest not
+		if err = s.vault.SameValue(ctx, taken, value); err == nil {
+			err = s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.change(ctx, tx, arn, change, nil) })
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.sched.Poke()

@@ -328,6 +328,11 @@ func TestRepeatedRequests(t *testing.T) {
 		}
 		return err
 	}
+	_, err = c.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: aws.String("s"), SecretString: aws.String("one"), ClientRequestToken: aws.String(token("v1")), Description: aws.String("new")})
+	c.must(err)
+	if d := c.describe("s").Description; aws.ToString(d) != "new" {
+		t.Errorf("description %q", aws.ToString(d))
+	}
 	wantError(t, update("one"), "")
 	wantError(t, update("other"), taken)
 	c.wantStages("s", "v1: AWSPREVIOUS", "v2: AWSCURRENT")

@@ -124,16 +124,19 @@ func (s *Service) putValue(ctx context.Context, in *sm.PutSecretValueInput) (*sm
 	return &sm.PutSecretValueOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: in.ClientRequestToken, VersionStages: stages}, nil
 }
 
-// put stores a version and tells the scheduler if AWSCURRENT is new on it.
+// put stores a version and tells the scheduler where labels may have moved.
 func (s *Service) put(ctx context.Context, tx *sqldb.Tx, version *secret.Version, labels []string) ([]string, error) {
 	if _, err := s.vault.FindLive(ctx, tx, version.ARN); err != nil {
 		return nil, err
 	}
 	stages, promoted, err := s.vault.Put(ctx, tx, version, labels)
-	if err != nil || !promoted {
-		return stages, err
+	switch {
+	case err != nil:
+		return nil, err
+	case promoted:
+		return stages, s.sched.ValueChanged(ctx, tx, version.ARN)
 	}
-	return stages, s.sched.ValueChanged(ctx, tx, version.ARN)
+	return stages, s.sched.PendingMoved(ctx, tx, version.ARN)
 }
 
 // orRepeated makes a success of a failure that only says that this request was
