@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 
 	"github.com/keyturn/keyturn/deploy"
 )
@@ -25,10 +27,20 @@ func (a *app) progress(ctx context.Context) display {
 	switch {
 	case a.flags.output == outputJSON:
 		return jsonLines(a.stderr)
-	case isTerminal(a.stderr):
+	case hasWidth(a.stderr):
 		return bars(ctx, a.stderr)
 	}
 	return plainLines(a.stderr)
+}
+
+// hasWidth tells whether a stream is a screen on which lines can be redrawn;
+// some terminals do not tell their size.
+func hasWidth(stream any) bool {
+	if !isTerminal(stream) {
+		return false
+	}
+	width, _, err := term.GetSize(int(stream.(*os.File).Fd()))
+	return err == nil && width > 0
 }
 
 func jsonLines(w io.Writer) display {
