@@ -68,7 +68,7 @@ type Scheduler struct {
 	// leases say: a clock that jumps ends a lease, but not a worker.
 	carried struct {
 		sync.Mutex
-		arns map[secret.ARN]bool
+		arns map[secret.ARN]bool // :: secret → whether its row waits for the worker to end
 	}
 }
 
@@ -136,30 +136,48 @@ func (s *Scheduler) dispatch(ctx context.Context, crew *sync.WaitGroup, slots ch
 			<-slots
 			return wake, err
 		}
-		s.mark(c.arn, true)
+		s.take(c.arn)
 		crew.Go(func() {
 			s.carry(ctx, c)
-			s.mark(c.arn, false)
+			s.leave(context.WithoutCancel(ctx), c.arn)
 			<-slots
 			s.Poke()
 		})
 	}
 }
 
-func (s *Scheduler) mark(arn secret.ARN, carried bool) {
+func (s *Scheduler) take(arn secret.ARN) {
 	s.carried.Lock()
 	defer s.carried.Unlock()
-	if carried {
-		s.carried.arns[arn] = true
-	} else {
-		delete(s.carried.arns, arn)
+	s.carried.arns[arn] = false
+}
+
+// leave ends a worker's hold on a secret. Work that came meanwhile was put off;
+// now it may begin.
+func (s *Scheduler) leave(ctx context.Context, arn secret.ARN) {
+	s.carried.Lock()
+	waiting := s.carried.arns[arn]
+	delete(s.carried.arns, arn)
+	s.carried.Unlock()
+	if !waiting {
+		return
+	}
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.takeUp(ctx, tx, arn) })
+	if err != nil { // the lease that put it off runs out
+		s.log.Error("taking up a rotation", "secret", arn, "error", err)
 	}
 }
 
+// isCarried reports whether a worker of this process is at the secret, and notes
+// that there is more to do when it ends.
 func (s *Scheduler) isCarried(arn secret.ARN) bool {
 	s.carried.Lock()
 	defer s.carried.Unlock()
-	return s.carried.arns[arn]
+	_, carried := s.carried.arns[arn]
+	if carried {
+		s.carried.arns[arn] = true
+	}
+	return carried
 }
 
 // claim takes the row that is due first, or tells when to look again.
@@ -305,7 +323,7 @@ func (s *Scheduler) recover(ctx context.Context) error {
 
 func (s *Scheduler) takeUp(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
 	r, err := load(ctx, tx, arn)
-	if err != nil {
+	if err != nil || r == nil {
 		return err
 	}
 	return s.release(ctx, tx, r)
