@@ -9,7 +9,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/keyturn, one static program
-	CGO_ENABLED=0 go build -trimpath -o bin/keyturn ./cmd/keyturn
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/keyturn ./cmd/keyturn
 
 demo: ## the whole loop on this machine; ARGS='--for 20s' ends it by itself
 	@scripts/demo.sh $(ARGS)

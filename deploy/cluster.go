@@ -51,12 +51,7 @@ func (d *deployment) existingCluster(ctx context.Context, c *rdstypes.DBCluster)
 	if err != nil || instance != nil && aws.ToString(instance.DBInstanceStatus) == "available" {
 		return found, err
 	}
-	_, err = d.Clients.RDS.ModifyDBCluster(ctx, &rds.ModifyDBClusterInput{
-		DBClusterIdentifier: &d.cfg.cluster,
-		MasterUserPassword:  aws.String(d.login.password()),
-		ApplyImmediately:    aws.Bool(true),
-	})
-	return found, err
+	return found, d.setMasterPassword(ctx)
 }
 
 // otherCluster takes the cluster that somebody else has just created. It may
@@ -214,11 +209,34 @@ func (d *deployment) createInstance(ctx context.Context) error {
 		if _, lost := errors.AsType[*rdstypes.DBInstanceAlreadyExistsFault](err); lost {
 			return "", true, nil
 		}
-		if _, early := errors.AsType[*rdstypes.InvalidDBClusterStateFault](err); early {
-			return d.clusterStatus(ctx)
+		if _, early := errors.AsType[*rdstypes.InvalidDBClusterStateFault](err); !early {
+			return "", err == nil, err
 		}
-		return "", err == nil, err
+		status, _, broken := d.clusterStatus(ctx)
+		if broken != nil || status != "cluster available" {
+			return status, false, broken
+		}
+		return d.renewPassword(ctx, err)
 	})
+}
+
+// renewPassword helps a cluster that is available and takes no instance: that of
+// a keyturn server whose last instance was deleted has no password any more.
+func (d *deployment) renewPassword(ctx context.Context, refusal error) (string, bool, error) {
+	if d.renewed {
+		return "", false, refusal
+	}
+	d.renewed = true
+	return "cluster available", false, d.setMasterPassword(ctx)
+}
+
+func (d *deployment) setMasterPassword(ctx context.Context) error {
+	_, err := d.Clients.RDS.ModifyDBCluster(ctx, &rds.ModifyDBClusterInput{
+		DBClusterIdentifier: &d.cfg.cluster,
+		MasterUserPassword:  aws.String(d.login.password()),
+		ApplyImmediately:    aws.Bool(true),
+	})
+	return err
 }
 
 // clusterStatus tells how the cluster is, and fails when it will not become

@@ -161,6 +161,9 @@ func (r *reader) defaults(c config) config {
 	if c.function == "" {
 		c.function = known.function
 	}
+	if (c.function == mysqlFunction || c.function == postgresFunction) && c.function != known.function {
+		r.fail("lambda", "functionName", "is a function that does not rotate "+c.engineName, "remove it, or write "+known.function)
+	}
 	if c.instanceClass == "" {
 		c.instanceClass = defaultClass
 	}

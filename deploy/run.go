@@ -25,6 +25,7 @@ type deployment struct {
 	version   string             // its version id
 	seen      []string           // every password met, to keep them out of errors
 	cluster   rdstypes.DBCluster // as last described
+	renewed   bool               // the cluster was given the master password again
 }
 
 // String returns [redacted].

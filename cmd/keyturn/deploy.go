@@ -9,13 +9,16 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/deploy"
+	"github.com/keyturn/keyturn/keyturnapi"
 )
 
 const deployAgain = "Run the deploy again: it goes on where it stopped."
@@ -75,6 +78,9 @@ func (a *app) deploy(ctx context.Context, flags deployFlags) error {
 		Progress: show.event,
 	})
 	show.close()
+	if err != nil {
+		err = a.explainRotation(ctx, cfg, report, err)
+	}
 	if a.flags.output == outputJSON {
 		return errors.Join(err, a.writeReportJSON(report))
 	}
@@ -82,6 +88,27 @@ func (a *app) deploy(ctx context.Context, flags deployFlags) error {
 		return err
 	}
 	return a.writeReport(report)
+}
+
+// explainRotation adds to the failure of a deploy's last wait what the server
+// has recorded about the rotation.
+func (a *app) explainRotation(ctx context.Context, cfg aws.Config, report deploy.Report, err error) error {
+	step, ok := errors.AsType[*deploy.StepError](err)
+	if !ok || step.Step != deploy.StepRotation || step.Code != "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	out, listErr := keyturnapi.New(cfg).ListRotations(ctx, &keyturnapi.ListRotationsInput{SecretID: report.SecretName})
+	if listErr != nil {
+		return err // AWS keeps no such record
+	}
+	w := &watch{runs: out.Runs, next: out.Next}
+	if failure := w.failure(); failure != nil {
+		hint := "\"keyturn rotation status\" shows how it stands; \"aws secretsmanager cancel-rotate-secret\" ends it."
+		return guided{err: errors.Join(failure, err), hint: w.later() + "\n" + hint, code: exitRotationUnknown}
+	}
+	return err
 }
 
 // masterPassword reads the first line of a file; a password has no newline.

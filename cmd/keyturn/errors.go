@@ -208,13 +208,27 @@ func hintOfService(err error) string {
 	case isDeploy(err):
 		return "" // its text ends with the way out
 	case errors.As(err, &api):
-		return hintOfCode(api.ErrorCode())
+		return hintOfMessage(api)
 	case errors.As(err, &profile):
 		return "Profiles stand in ~/.aws/config and ~/.aws/credentials (AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE)."
 	case errors.As(err, &network), errors.As(err, &dns):
 		return hintUnreachable(err)
 	}
 	return ""
+}
+
+// hintOfMessage knows two refusals of RotateSecret whose code says too little.
+func hintOfMessage(api smithy.APIError) string {
+	switch {
+	case strings.HasPrefix(api.ErrorMessage(), "Secrets Manager cannot invoke the specified Lambda function"):
+		return "\"keyturn deploy\" adds that permission; by hand it is\n" +
+			"  aws lambda add-permission --function-name FUNCTION --statement-id secretsmanager \\\n" +
+			"    --action lambda:InvokeFunction --principal secretsmanager.amazonaws.com"
+	case strings.HasPrefix(api.ErrorMessage(), "A previous rotation isn't complete"):
+		return "It tries again now: \"keyturn rotation status\" shows how it stands, and\n" +
+			"\"aws secretsmanager cancel-rotate-secret\" ends it."
+	}
+	return hintOfCode(api.ErrorCode())
 }
 
 func hintOfCode(code string) string {
@@ -224,7 +238,8 @@ func hintOfCode(code string) string {
 			"  export AWS_SHARED_CREDENTIALS_FILE=keyturn-data/credentials\n" +
 			"and variables such as AWS_ACCESS_KEY_ID or AWS_PROFILE go before that file."
 	case code == "UnknownOperationException":
-		return "The server that answers does not know this operation; see AWS_ENDPOINT_URL and --endpoint-url."
+		return "The server that answers does not know this operation; see AWS_ENDPOINT_URL and --endpoint-url.\n" +
+			"The clock of a keyturn server can be advanced only if it was started with --dev."
 	}
 	return ""
 }

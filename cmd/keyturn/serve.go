@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -57,8 +58,8 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 }
 
 func (f serveFlags) check() error {
-	host, _, err := net.SplitHostPort(f.listen)
-	if err != nil {
+	host, port, err := net.SplitHostPort(f.listen)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
 		return usagef("--listen: %q is not an address and port, such as 127.0.0.1:4566", f.listen)
 	}
 	if f.dev && !isLoopback(host) {
@@ -80,13 +81,13 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 		return err
 	}
 	log := a.logger()
-	server, err := keyturn.Open(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Log: log})
-	if err != nil {
-		return err
-	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", flags.listen)
 	if err != nil {
-		return errors.Join(fmt.Errorf("listening on %s: %w", flags.listen, err), server.Close())
+		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
+	}
+	server, err := keyturn.Open(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Log: log})
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	a.greet(server, listener.Addr(), flags)
 	err = serveUntil(ctx, server, listener, log)
@@ -153,7 +154,7 @@ func writeUsage(w io.Writer, server *keyturn.Server, addr net.Addr) {
 	fmt.Fprintf(w, "Use it from another terminal:\n\n"+
 		"  export AWS_ENDPOINT_URL=http://%s\n"+
 		"  export AWS_SHARED_CREDENTIALS_FILE=%s\n"+
-		"  export AWS_REGION=%s\n\n", addr, server.CredentialsFile(), keyturn.DefaultRegion)
+		"  export AWS_REGION=%[3]s AWS_DEFAULT_REGION=%[3]s\n\n", addr, server.CredentialsFile(), keyturn.DefaultRegion)
 	fmt.Fprintf(w, "  keyturn secret list\n"+
 		"  aws --endpoint-url http://%[1]s secretsmanager list-secrets\n"+
 		"  python3 -c 'import boto3; print(boto3.client(\"secretsmanager\", endpoint_url=\"http://%[1]s\").list_secrets())'\n", addr)

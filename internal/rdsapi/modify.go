@@ -133,7 +133,12 @@ func (s *Service) keepForLater(ctx context.Context, d *database, password dbserv
 	if err != nil {
 		return err
 	}
-	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error { return setMaster(ctx, tx, d.owner, sealed) })
+	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
+		if err := setMaster(ctx, tx, d.owner, sealed); err != nil {
+			return err
+		}
+		return setStatus(ctx, tx, d.owner, creating, "") // it is tried at once
+	})
 	s.wake(d.owner)
 	return err
 }
