@@ -212,7 +212,7 @@ func (d *deployment) createInstance(ctx context.Context) error {
 		if _, early := errors.AsType[*rdstypes.InvalidDBClusterStateFault](err); !early {
 			return "", err == nil, err
 		}
-		status, _, broken := d.clusterStatus(ctx)
+		status, broken := d.clusterStatus(ctx)
 		if broken != nil || status != "cluster available" {
 			return status, false, broken
 		}
@@ -241,16 +241,16 @@ func (d *deployment) setMasterPassword(ctx context.Context) error {
 
 // clusterStatus tells how the cluster is, and fails when it will not become
 // available.
-func (d *deployment) clusterStatus(ctx context.Context) (string, bool, error) {
+func (d *deployment) clusterStatus(ctx context.Context) (string, error) {
 	c, err := d.describeCluster(ctx)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	if c == nil {
-		return "", false, refuse("run deploy again", "cluster %s was deleted meanwhile", d.cfg.cluster)
+		return "", refuse("run deploy again", "cluster %s was deleted meanwhile", d.cfg.cluster)
 	}
 	status := aws.ToString(c.Status)
-	return "cluster " + status, false, d.hopeless("cluster "+d.cfg.cluster, status, "")
+	return "cluster " + status, d.hopeless("cluster "+d.cfg.cluster, status, "")
 }
 
 // available tells whether instance and cluster are available.
@@ -266,7 +266,7 @@ func (d *deployment) available(ctx context.Context) (string, bool, error) {
 	if err := d.hopeless("instance "+d.report.InstanceIdentifier, status, reason(instance)); err != nil {
 		return "", false, err
 	}
-	cluster, _, err := d.clusterStatus(ctx)
+	cluster, err := d.clusterStatus(ctx)
 	done := status == "available" && cluster == "cluster available"
 	return "instance " + status + ", " + cluster, done, err
 }
