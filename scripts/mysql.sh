@@ -63,28 +63,28 @@ fetch() {
 wrapper() {
 	local program=$1 loader
 	shift
-	loader=$(cd "$new/root" && find usr/lib usr/lib64 -name 'ld-linux*.so.*' -print -quit 2>/dev/null)
+	loader=$(cd "$new/tree" && find usr/lib usr/lib64 -name 'ld-linux*.so.*' -print -quit 2>/dev/null)
 	cat <<-SH
 		#!/bin/sh
-		root=\$(cd "\$(dirname "\$0")/../root" && pwd) || exit 1
-		libraries=\$(echo "\$root"/usr/lib/*-linux-gnu*)
-		exec "\$root/$loader" --inhibit-cache --library-path "\$libraries" "\$root/$program" "\$@" $*
+		tree=\$(cd "\$(dirname "\$0")/../tree" && pwd) || exit 1
+		libraries=\$(echo "\$tree"/usr/lib/*-linux-gnu*)
+		exec "\$tree/$loader" --inhibit-cache --library-path "\$libraries" "\$tree/$program" "\$@" $*
 	SH
 }
 
 # unpack makes the whole cache folder out of the packages in $1.
 unpack() {
 	local deb
-	mkdir -p "$new"/{root,bin}
-	for deb in "$1"/*.deb; do dpkg-deb -x "$deb" "$new/root"; done
+	mkdir -p "$new"/{tree,bin}
+	for deb in "$1"/*.deb; do dpkg-deb -x "$deb" "$new/tree"; done
 	# Of the other packages only the libraries are of use.
-	find "$new/root/usr/share" -mindepth 1 -maxdepth 1 ! -name mysql -exec rm -rf {} +
-	find "$new"/root/usr/{bin,sbin} -type f ! -name mysql ! -name mysqld -delete
-	rm -rf "$new"/root/{etc,var} "$new"/root/usr/lib/*-linux-gnu*/{gconv,perl*}
-	# shellcheck disable=SC2016 # $root is the wrapper's variable
-	wrapper usr/sbin/mysqld '"--lc-messages-dir=$root/usr/share/mysql"' \
-		'"--character-sets-dir=$root/usr/share/mysql/charsets"' \
-		'"--plugin-dir=$root/usr/lib/mysql/plugin"' >"$new/bin/mysqld"
+	find "$new/tree/usr/share" -mindepth 1 -maxdepth 1 ! -name mysql -exec rm -rf {} +
+	find "$new"/tree/usr/{bin,sbin} -type f ! -name mysql ! -name mysqld -delete
+	rm -rf "$new"/tree/{etc,var} "$new"/tree/usr/lib/*-linux-gnu*/{gconv,perl*}
+	# shellcheck disable=SC2016 # $tree is the wrapper's variable
+	wrapper usr/sbin/mysqld '"--lc-messages-dir=$tree/usr/share/mysql"' \
+		'"--character-sets-dir=$tree/usr/share/mysql/charsets"' \
+		'"--plugin-dir=$tree/usr/lib/mysql/plugin"' >"$new/bin/mysqld"
 	wrapper usr/bin/mysql >"$new/bin/mysql"
 	chmod 755 "$new"/bin/*
 	"$new/bin/mysqld" --no-defaults --version >&2
