@@ -36,17 +36,3 @@ type Keys interface {
 	// key. It is called once per request, from many goroutines.
 	Lookup(ctx context.Context, accessKeyID string) (Credential, error)
 }
-
-// KeysList asks several Keys in turn; the first that knows the key answers.
-type KeysList []Keys
-
-// Lookup implements Keys.
-func (l KeysList) Lookup(ctx context.Context, accessKeyID string) (Credential, error) {
-	for _, keys := range l {
-		c, err := keys.Lookup(ctx, accessKeyID)
-		if !errors.Is(err, ErrUnknownKey) {
-			return c, err
-		}
-	}
-	return Credential{}, ErrUnknownKey
-}

@@ -307,19 +307,15 @@ func prune(ctx context.Context, tx *sqldb.Tx, arn ARN, keep time.Duration) error
 	return ErrLimitExceeded.Errorf("The secret has %d versions, and each of them has staging labels or is younger than 24 hours.", maxVersions)
 }
 
-// Reserve makes the version of a rotation: AWSPENDING and no value yet. Its
-// AWSPENDING label leaves whatever version had it. A token in use is ErrExists.
+// Reserve makes the version of a rotation: AWSPENDING and no value yet. A token
+// in use is ErrExists.
 func (v *Vault) Reserve(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
-	return v.stagePending(ctx, tx, &Version{ARN: arn, ID: id, kind: reserved})
+	return v.StagePending(ctx, tx, &Version{ARN: arn, ID: id, kind: reserved})
 }
 
 // StagePending stores a sealed version as AWSPENDING, whatever had that label
 // before. A token in use is ErrExists.
 func (v *Vault) StagePending(ctx context.Context, tx *sqldb.Tx, version *Version) error {
-	return v.stagePending(ctx, tx, version)
-}
-
-func (v *Vault) stagePending(ctx context.Context, tx *sqldb.Tx, version *Version) error {
 	old, err := v.ByID(ctx, tx, version.ARN, version.ID)
 	if err != nil {
 		return err
