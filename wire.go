@@ -25,16 +25,18 @@ import (
 
 // wire puts the rooms together.
 func (s *Server) wire() error {
-	s.vault = secret.NewVault(s.keys)
+	s.vault = secret.NewVault(s.db, s.keys)
 	s.lambda = lambdaapi.New(s.db, s.config.Log,
 		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
 			Handler: s.rotate(mysql.Engine{})},
 		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
 			Handler: s.rotate(postgres.Engine{})})
 	s.sched = scheduler.New(s.db, s.vault, functions{s.lambda}, s.now, s.config.Log)
-	s.sm = smapi.New(s.db, s.vault, s.sched, functions{s.lambda}, s.config.Log)
+	guard := &iam.Guard{}
+	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
+		Guard: guard, Log: s.config.Log})
 	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})
-	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: &iam.Guard{}, Log: s.config.Log})
+	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Now: s.now, Log: s.config.Log})
 	if err != nil {
 		return err
 	}

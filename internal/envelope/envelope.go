@@ -44,12 +44,19 @@ func NewKeyring(first Key, more ...Key) *Keyring {
 	return &Keyring{keys: append([]Key{first}, more...)}
 }
 
-// Seal encrypts plaintext (AES-256-GCM) for the place boundTo.
+// Seal encrypts plaintext (AES-256-GCM) for the place boundTo, under the
+// keyring's default key.
 func (k *Keyring) Seal(ctx context.Context, plaintext []byte, boundTo string) (Sealed, error) {
+	return k.SealWith(ctx, "", plaintext, boundTo)
+}
+
+// SealWith is Seal under the key that keyID names, as a KmsKeyId does: an id, an
+// alias or an ARN; empty means the default key.
+func (k *Keyring) SealWith(ctx context.Context, keyID string, plaintext []byte, boundTo string) (Sealed, error) {
 	dataKey := make([]byte, 32)
 	rand.Read(dataKey)
-	first, place := k.keys[0], []byte(boundTo)
-	wrapped, err := first.Wrap(ctx, dataKey, place)
+	key, place := k.keys[0], []byte(boundTo)
+	wrapped, err := key.Wrap(ctx, dataKey, place)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("wrapping a data key: %w", err)
 	}
@@ -57,30 +64,52 @@ func (k *Keyring) Seal(ctx context.Context, plaintext []byte, boundTo string) (S
 	if err != nil {
 		return Sealed{}, err
 	}
-	return Sealed{KeyID: first.ID(), Wrapped: wrapped, Ciphertext: aead.Seal(nil, nil, plaintext, place)}, nil
+	return Sealed{KeyID: key.ID(), Wrapped: wrapped, Ciphertext: aead.Seal(nil, nil, plaintext, place)}, nil
 }
 
 // Open returns what was sealed for the place boundTo, or ErrWrongPlace or
 // ErrUnknownKey.
 func (k *Keyring) Open(ctx context.Context, s Sealed, boundTo string) ([]byte, error) {
+	key, err := k.DataKey(ctx, s, boundTo)
+	if err != nil {
+		return nil, err
+	}
+	return key.Open(s.Ciphertext, boundTo)
+}
+
+// DataKey unwraps the data key of a sealed value, so that the value can be
+// opened often without asking the key that wrapped it. It returns ErrWrongPlace
+// or ErrUnknownKey.
+func (k *Keyring) DataKey(ctx context.Context, s Sealed, boundTo string) (*DataKey, error) {
 	key, err := k.find(s.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	dataKey, err := key.Unwrap(ctx, s.Wrapped, []byte(boundTo))
+	raw, err := key.Unwrap(ctx, s.Wrapped, []byte(boundTo))
 	if err != nil {
 		return nil, fmt.Errorf("unwrapping a data key: %w", err)
 	}
-	aead, err := gcm(dataKey)
-	if err != nil {
-		return nil, err
-	}
-	plaintext, err := aead.Open(nil, nil, s.Ciphertext, []byte(boundTo))
+	aead, err := gcm(raw)
+	return &DataKey{aead: aead}, err
+}
+
+// DataKey opens one sealed value. It prints as [redacted].
+type DataKey struct{ aead cipher.AEAD }
+
+// Open returns what was sealed for the place boundTo, or ErrWrongPlace.
+func (d *DataKey) Open(ciphertext []byte, boundTo string) ([]byte, error) {
+	plaintext, err := d.aead.Open(nil, nil, ciphertext, []byte(boundTo))
 	if err != nil {
 		return nil, ErrWrongPlace
 	}
 	return plaintext, nil
 }
+
+// String hides the key.
+func (*DataKey) String() string { return "[redacted]" }
+
+// GoString hides the key.
+func (*DataKey) GoString() string { return "[redacted]" }
 
 func (k *Keyring) find(id string) (Key, error) {
 	for _, key := range k.keys {

@@ -3,13 +3,20 @@
 // knows about signatures or permissions.
 package iam
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/iam/policy"
+)
 
 // Principal is an identity that may sign requests.
 type Principal struct {
-	ARN     string // arn:aws:iam::000000000000:user/admin
-	Account string // 12 digits
-	Allow   []Allow
+	ARN      string // arn:aws:iam::000000000000:user/admin
+	Account  string // 12 digits
+	UserID   string // AIDA… or, for an assumed role, AROA…:session
+	Policies []*policy.Document
+	Allow    []Allow // grants made in code, beside Policies
 }
 
 // Allow grants actions on resources. Both take the wildcards * and ?, as in an
@@ -26,11 +33,21 @@ type Caller struct {
 	Region      string // us-east-1
 	Service     string // secretsmanager, rds, lambda
 	RequestID   string // a UUID, also in the x-amzn-RequestId header
+	SourceIP    string // without the port
+	UserAgent   string
+	Now         time.Time // when the request was verified
 }
 
-// Resource is what a request touches, as an ARN; "*" where an operation touches
-// nothing in particular.
-type Resource struct{ ARN string }
+// Resource is what a request touches.
+type Resource struct {
+	ARN string // "*" where an operation touches nothing in particular
+	// Policy is the resource policy attached to it; nil: none.
+	Policy *policy.Document
+	// Keys returns the values of the operation's own condition keys, whose names
+	// are in lower case (secretsmanager:versionstage); nil: it has none. Keys that
+	// every request has, such as aws:sourceip, are the Guard's business.
+	Keys func(key string) (values []string, ok bool)
+}
 
 type callerKey struct{}
 

@@ -50,10 +50,11 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, vault: secret.NewVault(envelope.NewKeyring(key))}
+	h := &house{t: t}
 	if h.db, err = sqldb.Open(t.Context(), ":memory:", h.now, secret.Schema, scheduler.Schema); err != nil {
 		t.Fatal(err)
 	}
+	h.vault = secret.NewVault(h.db, envelope.NewKeyring(key))
 	h.Scheduler = scheduler.New(h.db, h.vault, h, h.now, slog.New(slog.DiscardHandler))
 	h.arn = secret.NewARN(secret.Place{Account: "000000000000", Region: "us-east-1"}, "s")
 	first := h.seal("first", "one")

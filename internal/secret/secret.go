@@ -16,6 +16,7 @@ package secret
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -59,6 +60,15 @@ type Secret struct {
 	Changed       time.Time
 	Accessed      *time.Time // midnight UTC of the last day it was read
 	DeleteAt      *time.Time // scheduled for deletion
+	Policy        string     // the resource policy, as it was put; empty: none
+	PrimaryRegion string     // set once the secret is or was made by replication
+	External      External   // of a managed external secret
+}
+
+// External is what RotateSecret stored about a managed external secret.
+type External struct {
+	Metadata []Tag  // ExternalSecretRotationMetadata
+	RoleARN  string // ExternalSecretRotationRoleArn
 }
 
 // Tag is a tag of a secret.
@@ -77,10 +87,13 @@ func (s *Secret) RequireLive() error {
 }
 
 // Vault is all secrets of a server.
-type Vault struct{ keys *envelope.Keyring }
+type Vault struct {
+	db   *sqldb.DB
+	keys *envelope.Keyring
+}
 
-// NewVault returns a Vault that seals with keys.
-func NewVault(keys *envelope.Keyring) *Vault { return &Vault{keys: keys} }
+// NewVault returns a Vault that keeps its tables in db and seals with keys.
+func NewVault(db *sqldb.DB, keys *envelope.Keyring) *Vault { return &Vault{db: db, keys: keys} }
 
 // Schema is the tables of this package.
 var Schema = sqldb.Schema{Name: "secret", Steps: []string{`
@@ -112,20 +125,36 @@ CREATE TABLE secret_tags (
 	position BIGINT NOT NULL, -- the order in which keys were first set
 	arn TEXT NOT NULL, tag_key TEXT NOT NULL, tag_value TEXT NOT NULL,
 	PRIMARY KEY (arn, tag_key)
+);`, `
+ALTER TABLE secrets ADD COLUMN resource_policy TEXT NOT NULL DEFAULT '';
+ALTER TABLE secrets ADD COLUMN primary_region TEXT NOT NULL DEFAULT '';
+ALTER TABLE secrets ADD COLUMN external TEXT NOT NULL DEFAULT ''; -- JSON of External; empty: none
+CREATE TABLE secret_replicas ( -- one row for each region of a primary's ReplicationStatus
+	position BIGINT NOT NULL,
+	arn TEXT NOT NULL, -- of the primary
+	region TEXT NOT NULL, kms_key_id TEXT NOT NULL,
+	status TEXT NOT NULL, message TEXT NOT NULL,
+	PRIMARY KEY (arn, region)
 );`}}
 
 const secretColumns = `arn, name, description, kms_key_id, type, owning_service, tagged,
-	created_at, changed_at, accessed_at, delete_at`
+	created_at, changed_at, accessed_at, delete_at, resource_policy, primary_region, external`
 
 func scanSecret(scan func(...any) error) (*Secret, error) {
 	var s Secret
 	var tagged bool
 	var created, changed int64
 	var accessed, deleteAt sql.NullInt64
+	var external string
 	err := scan(&s.ARN, &s.Name, &s.Description, &s.KMSKeyID, &s.Type, &s.OwningService, &tagged,
-		&created, &changed, &accessed, &deleteAt)
+		&created, &changed, &accessed, &deleteAt, &s.Policy, &s.PrimaryRegion, &external)
 	if err != nil {
 		return nil, err
+	}
+	if external != "" {
+		if err := json.Unmarshal([]byte(external), &s.External); err != nil {
+			return nil, fmt.Errorf("reading what is stored of an external secret: %w", err)
+		}
 	}
 	s.Created, s.Changed = time.UnixMilli(created).UTC(), time.UnixMilli(changed).UTC()
 	s.Accessed, s.DeleteAt = sqldb.Time(accessed), sqldb.Time(deleteAt)

@@ -9,6 +9,7 @@ import (
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -23,18 +24,33 @@ type Functions interface {
 	Permits(ctx context.Context, function string, arn secret.ARN) (bool, error)
 }
 
+// Config is what New needs; all of it.
+type Config struct {
+	DB        *sqldb.DB
+	Vault     *secret.Vault
+	Scheduler *scheduler.Scheduler
+	Functions Functions
+	// Guard decides what wire cannot ask, since it touches more than one secret.
+	Guard *iam.Guard
+	// Audit takes what has a line of its own beside that of the call.
+	Audit audit.Recorder
+	Log   *slog.Logger
+}
+
 // Service answers the API. It is safe for concurrent use.
 type Service struct {
 	db        *sqldb.DB
 	vault     *secret.Vault
 	sched     *scheduler.Scheduler
 	functions Functions
+	guard     *iam.Guard
+	audit     audit.Recorder
 	log       *slog.Logger
 }
 
 // New returns a Service.
-func New(db *sqldb.DB, vault *secret.Vault, sched *scheduler.Scheduler, functions Functions, log *slog.Logger) *Service {
-	return &Service{db: db, vault: vault, sched: sched, functions: functions, log: log}
+func New(c Config) *Service {
+	return &Service{db: c.DB, vault: c.Vault, sched: c.Scheduler, functions: c.Functions, guard: c.Guard, audit: c.Audit, log: c.Log}
 }
 
 // Ops returns the operations of the API that this server knows. All others are
@@ -96,17 +112,13 @@ func (s *Service) target(ctx context.Context, id **string, checked error) (iam.R
 	if checked != nil {
 		return iam.Resource{}, checked
 	}
-	var arn secret.ARN
-	err := s.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		arn, err = s.vault.Resolve(ctx, tx, here(ctx), **id)
-		return err
-	})
+	entry, err := s.vault.Lookup(ctx, here(ctx), **id)
 	if err != nil {
 		return iam.Resource{}, err
 	}
-	text := string(arn)
+	text := string(entry.ARN)
 	*id = &text
-	return iam.Resource{ARN: text}, nil
+	return iam.Resource{ARN: text, Policy: entry.Policy}, nil
 }
 
 func arnOf(id *string) secret.ARN { return secret.ARN(*id) }

@@ -122,7 +122,13 @@ type Tx struct {
 	tx       *sql.Tx
 	prepared *statements
 	Now      time.Time // UTC, whole milliseconds, as rows store it
+	after    *[]func() // of the writer; nil while reading
 }
+
+// OnCommit runs fn once the transaction is on disk and before Write returns. A
+// writer that fails, or whose commit does, runs nothing. fn must not call Read
+// or Write; a crash may come before it.
+func (tx *Tx) OnCommit(fn func()) { *tx.after = append(*tx.after, fn) }
 
 // Exec runs a statement.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
@@ -195,6 +201,7 @@ type write struct {
 	ctx      context.Context //nolint:containedctx // it lives as long as the call of Write that waits for it
 	fn       func(*Tx) error
 	done     chan struct{}
+	after    []func()
 	err      error
 	panicked any
 }
@@ -204,8 +211,19 @@ func (db *DB) run() {
 		batch := db.gather(w)
 		db.commit(batch)
 		for _, w := range batch {
+			w.finish()
 			close(w.done)
 		}
+	}
+}
+
+// finish runs what waits for the commit.
+func (w *write) finish() {
+	if w.err != nil || w.panicked != nil {
+		return
+	}
+	for _, fn := range w.after {
+		fn()
 	}
 }
 
@@ -243,7 +261,7 @@ func (db *DB) runBatch(batch []*write) error {
 	defer db.toWriter.prepare(context.Background())
 	now := db.clock()
 	for _, w := range batch {
-		if err := w.run(&Tx{tx: tx, prepared: db.toWriter, Now: now}); err != nil {
+		if err := w.run(&Tx{tx: tx, prepared: db.toWriter, Now: now, after: &w.after}); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 	}

@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/iam"
 )
@@ -26,6 +29,10 @@ type Config struct {
 	Verify func(*http.Request, []byte) (iam.Caller, error)
 	// Guard is asked before every operation. Needed.
 	Guard *iam.Guard
+	// Audit takes a line for every call; nil means none are kept.
+	Audit audit.Recorder
+	// Now is the clock of conditions and of the audit log; nil means time.Now.
+	Now func() time.Time
 	// Log gets what callers must not see; nil means nowhere.
 	Log *slog.Logger
 }
@@ -79,6 +86,9 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	h := &handler{Config: cfg}
 	known := map[string]bool{}
@@ -163,8 +173,19 @@ func (h *handler) verify(c *call) (iam.Caller, error) {
 	if caller.Service != "" && caller.Service != c.service.Name {
 		return iam.Caller{}, iam.ErrInvalidSignature.Errorf("Credential should be scoped to correct service: '%s'.", c.service.Name)
 	}
-	caller.RequestID = c.requestID
+	caller.RequestID, caller.UserAgent = c.requestID, c.request.UserAgent()
+	caller.SourceIP, caller.Now = sourceIP(c.request), h.Now()
 	return caller, nil
+}
+
+// sourceIP is the address that the connection comes from. Headers that claim
+// another one are not believed: policies decide by it.
+func sourceIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // trustedLength is the most bytes that are reserved on the word of a stranger's
