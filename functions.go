@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/iam/policy"
 	"github.com/keyturn/keyturn/internal/lambdaapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -73,22 +75,45 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 	}
 }
 
+// rotatorOf returns the principal under which a rotation function acts for the
+// secret arn.
 func (s *Server) rotatorOf(ctx context.Context, account string, arn secret.ARN) (iam.Principal, error) {
-	p := iam.Principal{ARN: "arn:aws:sts::" + account + ":assumed-role/keyturn-rotation/" + arn.Name(), Account: account,
-		Allow: []iam.Allow{
-			{Actions: []string{"secretsmanager:GetRandomPassword"}, Resources: []string{"*"}},
-			{Actions: []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
-				"secretsmanager:UpdateSecretVersionStage"}, Resources: []string{string(arn)}},
-		}}
+	p := iam.Principal{ARN: "arn:aws:sts::" + account + ":assumed-role/keyturn-rotation/" + arn.Name(), Account: account, Issued: s.now()}
 	admin, err := s.adminSecret(ctx, arn)
-	if err != nil || admin == "" {
+	if err != nil {
 		return p, err
 	}
-	p.Allow = append(p.Allow, iam.Allow{
-		Actions:   []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"},
-		Resources: []string{string(admin)},
-	})
-	return p, nil
+	document, err := rotatorPolicy(arn, admin)
+	p.Policies = []*policy.Document{document}
+	return p, err
+}
+
+// statement is an Allow in a policy.
+type statement struct{ Effect, Action, Resource any }
+
+// rotatorPolicy lets a rotation function touch one secret and read another, if
+// there is one.
+func rotatorPolicy(arn, admin secret.ARN) (*policy.Document, error) {
+	if strings.ContainsAny(string(arn), "*?$") {
+		return nil, errors.New("the event's SecretId is not the ARN of a secret") // but a pattern of many
+	}
+	statements := []statement{
+		{"Allow", "secretsmanager:GetRandomPassword", "*"},
+		{"Allow", []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
+			"secretsmanager:UpdateSecretVersionStage"}, arn},
+	}
+	if admin != "" {
+		statements = append(statements, statement{"Allow", []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"}, admin})
+	}
+	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+	if err != nil {
+		return nil, fmt.Errorf("writing a policy: %w", err)
+	}
+	d, err := policy.ParseIdentity(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("reading the policy for %s: %w", arn, err)
+	}
+	return d, nil
 }
 
 // adminSecret returns the ARN of the secret that masterarn names in the current

@@ -16,14 +16,7 @@ type Principal struct {
 	Account  string // 12 digits
 	UserID   string // AIDA… or, for an assumed role, AROA…:session
 	Policies []*policy.Document
-	Allow    []Allow // grants made in code, beside Policies
-}
-
-// Allow grants actions on resources. Both take the wildcards * and ?, as in an
-// IAM policy statement.
-type Allow struct {
-	Actions   []string
-	Resources []string
+	Issued   time.Time // when its temporary credentials were made; zero: they are lasting ones
 }
 
 // Caller is a Principal in the region and service that its request was signed for.
@@ -35,12 +28,16 @@ type Caller struct {
 	RequestID   string // a UUID, also in the x-amzn-RequestId header
 	SourceIP    string // without the port
 	UserAgent   string
+	Secure      bool      // it came over TLS, or never left the process
 	Now         time.Time // when the request was verified
 }
 
 // Resource is what a request touches.
 type Resource struct {
 	ARN string // "*" where an operation touches nothing in particular
+	// Named is what the request called it, for the words of a denial: the ARN
+	// would tell whether it exists. Empty: the ARN.
+	Named string
 	// Policy is the resource policy attached to it; nil: none.
 	Policy *policy.Document
 	// Keys returns the values of the operation's own condition keys, whose names

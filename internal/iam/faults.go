@@ -12,6 +12,8 @@ var (
 	ErrIncompleteSignature = fault.Kind{Code: "IncompleteSignatureException", Status: 400}
 	// ErrUnrecognizedClient: nobody has this access key, or its session token differs.
 	ErrUnrecognizedClient = fault.Kind{Code: "UnrecognizedClientException", Status: 400}
+	// ErrExpiredToken: a temporary credential has come to its end.
+	ErrExpiredToken = fault.Kind{Code: "ExpiredTokenException", Status: 400}
 	// ErrInvalidSignature: the signature is readable and wrong, or out of its time.
 	ErrInvalidSignature = fault.Kind{Code: "InvalidSignatureException", Status: 400}
 	// ErrAccessDenied: the caller is known and may not do this.
@@ -21,6 +23,7 @@ var (
 const (
 	textMissing      = "Request is missing Authentication Token"
 	textInvalidToken = "The security token included in the request is invalid."
+	textExpiredToken = "The security token included in the request is expired"
 	textMismatch     = "The request signature we calculated does not match the signature you provided. " +
 		"Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // ErrUnknownKey is what Keys.Lookup returns for an access key that nobody has.
@@ -13,8 +14,9 @@ var ErrUnknownKey = errors.New("unknown access key")
 
 // Credential is what an access key id stands for. It prints as [redacted].
 type Credential struct {
-	Secret       string // the secret access key
-	SessionToken string // empty for a lasting key; else every request must carry it
+	Secret       string    // the secret access key
+	SessionToken string    // empty for a lasting key; else every request must carry it
+	Expires      time.Time // when it ends; zero: never
 	Principal    Principal
 }
 

@@ -1,109 +1,122 @@
 package iam
 
 import (
-	"context"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/iam/policy"
 )
+
+// administrator is the policy of principals that may do everything.
+var administrator = func() []*policy.Document {
+	d, err := policy.ParseIdentity(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
+	if err != nil {
+		panic(err) // the text is a constant
+	}
+	return []*policy.Document{d}
+}()
 
 // Administrator returns the principal of an account that may do everything.
 func Administrator(account string) Principal {
-	return Principal{
-		ARN:     "arn:aws:iam::" + account + ":user/admin",
-		Account: account,
-		Allow:   []Allow{{Actions: []string{"*"}, Resources: []string{"*"}}},
-	}
+	p := User(account, "admin")
+	p.Policies = administrator
+	return p
 }
 
 // Decide says whether c may do action (such as "secretsmanager:GetSecretValue")
-// on res. Whatever no statement allows is denied. Actions are compared without
-// regard to case, resources with regard to it, as IAM does. Another account's
-// resources are out of reach of an identity's policy alone.
+// on res. An explicit Deny in any policy wins. On a resource of c's own account,
+// an Allow of c's policies or of the resource's policy is enough; on another
+// account's, both are needed. Whatever is not allowed is denied.
+//
+// Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 func Decide(c Caller, action string, res Resource) bool {
-	arn := res.orAny()
-	if owner := res.account(); owner != "" && owner != c.Account {
-		return false
-	}
-	for i := range c.Allow {
-		if matchesAny(c.Allow[i].Actions, action, true) && matchesAny(c.Allow[i].Resources, arn, false) {
-			return true
-		}
-	}
-	return false
+	return judge(&c, action, &res) == allowed
 }
 
-// Guard is the one door through which every permission question goes. The zero
-// value is ready.
-type Guard struct{}
-
-// Check returns nil if c may do action on res, and ErrAccessDenied in AWS's
-// words if not.
-func (g *Guard) Check(_ context.Context, c Caller, action string, res Resource) error {
-	if Decide(c, action, res) {
-		return nil
-	}
-	return ErrAccessDenied.Errorf("User: %s is not authorized to perform: %s on resource: %s"+
-		" because no identity-based policy allows the %s action", c.ARN, action, res.orAny(), action)
+// LocksOut reports whether the policy of res explicitly denies c the action, so
+// that whoever attaches that policy could not undo it.
+func LocksOut(c Caller, action string, res Resource) bool {
+	q := ask(&c, action, &res)
+	defer q.done()
+	return res.Policy.Decide(&q.request) == policy.Deny
 }
 
-func (r Resource) orAny() string {
+// verdict is a decision and its reason.
+type verdict int
+
+const (
+	allowed verdict = iota
+	deniedByIdentity
+	deniedByResource
+	notAllowedByIdentity
+	notAllowedByResource
+)
+
+// judge decides. Where nobody allows access to another account's resource, AWS
+// names the resource's policy.
+func judge(c *Caller, action string, res *Resource) verdict {
+	q := ask(c, action, res)
+	defer q.done()
+	byIdentity, byResource := q.identityEffect(), res.Policy.Decide(&q.request)
+	owner := accountOf(res.ARN)
+	own := owner == "" || owner == c.Account
+	switch {
+	case byIdentity == policy.Deny:
+		return deniedByIdentity
+	case byResource == policy.Deny:
+		return deniedByResource
+	case own && (byIdentity == policy.Allow || byResource == policy.Allow):
+		return allowed
+	case !own && byResource == policy.None:
+		return notAllowedByResource
+	case !own && byIdentity == policy.Allow:
+		return allowed
+	}
+	return notAllowedByIdentity
+}
+
+// reason is how AWS ends the message of a denial.
+//
+// Words: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+func (v verdict) reason(action string) string {
+	switch v {
+	case deniedByIdentity:
+		return "with an explicit deny in an identity-based policy"
+	case deniedByResource:
+		return "with an explicit deny in a resource-based policy"
+	case notAllowedByResource:
+		return "because no resource-based policy allows the " + action + " action"
+	}
+	return "because no identity-based policy allows the " + action + " action"
+}
+
+// identityEffect is that of the caller's own policies. The root of an account
+// needs none.
+func (q *question) identityEffect() policy.Effect {
+	strongest := policy.None
+	if q.request.Principal.IsRoot() {
+		strongest = policy.Allow
+	}
+	for _, d := range q.caller.Policies {
+		strongest = max(strongest, d.Decide(&q.request))
+	}
+	return strongest
+}
+
+func (r *Resource) orAny() string {
 	if r.ARN == "" {
 		return "*"
 	}
 	return r.ARN
 }
 
-// account is the owner that an ARN names, or "".
-func (r Resource) account() string {
-	f := strings.SplitN(r.ARN, ":", 6)
-	if len(f) < 6 {
+// accountOf is the owner that an ARN names, or "".
+func accountOf(arn string) string {
+	for range 4 {
+		_, arn, _ = strings.Cut(arn, ":")
+	}
+	account, _, isARN := strings.Cut(arn, ":")
+	if !isARN {
 		return ""
 	}
-	return f[4]
-}
-
-func matchesAny(patterns []string, s string, foldCase bool) bool {
-	for _, p := range patterns {
-		if matches(p, s, foldCase) {
-			return true
-		}
-	}
-	return false
-}
-
-// matches compares with * (any run of characters, also "/" and ":") and ? (any
-// one). It goes back to the last * only, so its time is bounded by the product
-// of the lengths.
-func matches(pattern, s string, foldCase bool) bool {
-	p, i := 0, 0
-	star, resume := -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, resume = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || sameByte(pattern[p], s[i], foldCase)):
-			p++
-			i++
-		case star >= 0:
-			resume++
-			p, i = star+1, resume
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
-}
-
-func sameByte(a, b byte, foldCase bool) bool {
-	return a == b || foldCase && lower(a) == lower(b)
-}
-
-func lower(b byte) byte {
-	if 'A' <= b && b <= 'Z' {
-		return b + 'a' - 'A'
-	}
-	return b
+	return account
 }

@@ -3,70 +3,234 @@ package iam
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
-	"path"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/iam/policy"
 )
 
 func statusOf(err error) int { return fault.Of(err).Kind.Status }
 
-func TestDecide(t *testing.T) {
-	const arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:prod/db-a1b2c3"
+const (
+	own    = "111122223333"
+	other  = "444455556666"
+	getter = "secretsmanager:GetSecretValue"
+)
+
+func secretOf(account string) string {
+	return "arn:aws:secretsmanager:us-east-1:" + account + ":secret:prod/db-a1b2c3"
+}
+
+// may returns an identity policy of one statement.
+func may(t testing.TB, effect, action, resource, condition string) *policy.Document {
+	t.Helper()
+	d, err := policy.ParseIdentity(fmt.Sprintf(`{"Version":"2012-10-17","Statement":{"Effect":%q,"Action":%q,"Resource":%q,"Condition":%s}}`,
+		effect, action, resource, condition))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// lets returns a resource policy of one statement.
+func lets(t testing.TB, effect, principal string) *policy.Document {
+	t.Helper()
+	d, err := policy.ParseResource(fmt.Sprintf(`{"Version":"2012-10-17","Statement":{"Effect":%q,"Action":"*","Resource":"*","Principal":{"AWS":%q}}}`,
+		effect, principal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func userOf(account string, policies ...*policy.Document) Caller {
+	c := Caller{Principal: User(account, "app"), Region: "us-east-1", SourceIP: "10.1.2.3", UserAgent: "test/1",
+		Now: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)}
+	c.Policies = policies
+	return c
+}
+
+// Identity and resource policies, within an account and across accounts.
+func TestCheck(t *testing.T) {
+	const identityAllows, identityDenies = "because no identity-based policy allows the " + getter + " action", "with an explicit deny in an identity-based policy"
+	const resourceAllows, resourceDenies = "because no resource-based policy allows the " + getter + " action", "with an explicit deny in a resource-based policy"
+	anything, nothing := may(t, "Allow", "*", "*", "{}"), may(t, "Deny", "*", "*", "{}")
+	user, root := "arn:aws:iam::"+own+":user/app", "arn:aws:iam::"+own+":root"
 	for _, tc := range []struct {
-		name, action, resource, allowAction, allowResource string
-		want                                               bool
+		name     string
+		owner    string
+		identity []*policy.Document
+		resource *policy.Document
+		want     string // the end of the denial; empty: allowed
 	}{
-		{"Exact", "secretsmanager:GetSecretValue", arn, "secretsmanager:GetSecretValue", arn, true},
-		{"ActionCase", "secretsmanager:GetSecretValue", arn, "SecretsManager:getsecretvalue", "*", true},
-		{"ActionStar", "secretsmanager:GetSecretValue", arn, "secretsmanager:Get*", "*", true},
-		{"OtherService", "rds:CreateDBCluster", "*", "secretsmanager:*", "*", false},
-		{"StarCrossesSlash", "a:B", arn, "*", "arn:aws:secretsmanager:*:secret:prod*", true},
-		{"QuestionMarks", "a:B", arn, "*", strings.TrimSuffix(arn, "a1b2c3") + "??????", true},
-		{"TooFewQuestionMarks", "a:B", arn, "*", strings.TrimSuffix(arn, "a1b2c3") + "?????", false},
-		{"ResourceCase", "a:B", arn, "*", strings.ToUpper(arn), false},
-		{"NothingTouched", "a:B", "", "*", "*", true},
-		{"NothingTouchedNarrowGrant", "a:B", "", "*", arn, false},
-		{"EmptyPattern", "a:B", arn, "", "", false},
-		{"OtherAccount", "a:B", "arn:aws:secretsmanager:us-east-1:111111111111:secret:prod/db-a1b2c3", "*", "*", false},
+		{"NoPolicies", own, nil, nil, identityAllows},
+		{"Identity", own, []*policy.Document{anything}, nil, ""},
+		{"SecondOfTwo", own, []*policy.Document{may(t, "Allow", "rds:*", "*", "{}"), anything}, nil, ""},
+		{"OtherAction", own, []*policy.Document{may(t, "Allow", "rds:*", "*", "{}")}, nil, identityAllows},
+		{"IdentityDenies", own, []*policy.Document{anything, nothing}, nil, identityDenies},
+		{"ResourceForUser", own, nil, lets(t, "Allow", user), ""},
+		{"ResourceForEverybody", own, nil, lets(t, "Allow", "*"), ""},
+		{"ResourceForAccountOnly", own, nil, lets(t, "Allow", root), identityAllows},
+		{"ResourceForAccountAndIdentity", own, []*policy.Document{anything}, lets(t, "Allow", own), ""},
+		{"ResourceForSomebodyElse", own, nil, lets(t, "Allow", "arn:aws:iam::"+own+":user/bob"), identityAllows},
+		{"IdentityDeniesWhatResourceAllows", own, []*policy.Document{nothing}, lets(t, "Allow", user), identityDenies},
+		{"ResourceDeniesWhatIdentityAllows", own, []*policy.Document{anything}, lets(t, "Deny", user), resourceDenies},
+		{"ResourceDeniesTheAccount", own, []*policy.Document{anything}, lets(t, "Deny", root), resourceDenies},
+		{"BothDeny", own, []*policy.Document{nothing}, lets(t, "Deny", "*"), identityDenies},
+		{"NothingOfTheKind", "", nil, nil, identityAllows},
+		{"NothingInParticular", "", []*policy.Document{anything}, nil, ""},
+
+		{"AcrossNoPolicies", other, nil, nil, resourceAllows},
+		{"AcrossIdentityOnly", other, []*policy.Document{anything}, nil, resourceAllows},
+		{"AcrossResourceOnly", other, nil, lets(t, "Allow", user), identityAllows},
+		{"AcrossResourceForEverybodyOnly", other, nil, lets(t, "Allow", "*"), identityAllows},
+		{"AcrossBoth", other, []*policy.Document{anything}, lets(t, "Allow", user), ""},
+		{"AcrossBothByAccount", other, []*policy.Document{anything}, lets(t, "Allow", own), ""},
+		{"AcrossForOthers", other, []*policy.Document{anything}, lets(t, "Allow", other), resourceAllows},
+		{"AcrossIdentityDenies", other, []*policy.Document{anything, nothing}, lets(t, "Allow", user), identityDenies},
+		{"AcrossResourceDenies", other, []*policy.Document{anything}, lets(t, "Deny", root), resourceDenies},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := Caller{Principal: Principal{Account: "000000000000", Allow: []Allow{{Actions: []string{tc.allowAction}, Resources: []string{tc.allowResource}}}}}
-			if got := Decide(c, tc.action, Resource{ARN: tc.resource}); got != tc.want {
-				t.Errorf("Decide = %v, want %v", got, tc.want)
+			c, res := userOf(own, tc.identity...), Resource{ARN: "*", Policy: tc.resource}
+			if tc.owner != "" {
+				res.ARN = secretOf(tc.owner)
+			}
+			err := new(Guard).Check(context.Background(), c, getter, res)
+			if Decide(c, getter, res) != (tc.want == "") {
+				t.Error("Decide and Check differ")
+			}
+			if tc.want != "" {
+				checkFault(t, err, ErrAccessDenied, "User: "+user+" is not authorized to perform: "+getter+" on resource: "+res.ARN+" "+tc.want)
+				return
+			}
+			if err != nil {
+				t.Error(err)
 			}
 		})
 	}
 }
 
-// An action of one statement and a resource of another grant nothing.
-func TestDecideStatementsDoNotMix(t *testing.T) {
-	c := Caller{Principal: Principal{Allow: []Allow{
-		{Actions: []string{"a:Read"}, Resources: []string{"one"}},
-		{Actions: []string{"a:Write"}, Resources: []string{"two"}},
-	}}}
-	if Decide(c, "a:Read", Resource{ARN: "two"}) || !Decide(c, "a:Write", Resource{ARN: "two"}) {
-		t.Error("statements are mixed")
+// The root of an account needs no policies for what is its account's.
+func TestRoot(t *testing.T) {
+	root := Caller{Principal: Principal{ARN: "arn:aws:iam::" + own + ":root", Account: own}}
+	for _, tc := range []struct {
+		name string
+		res  Resource
+		want bool
+	}{
+		{"Own", Resource{ARN: secretOf(own)}, true},
+		{"OwnDenied", Resource{ARN: secretOf(own), Policy: lets(t, "Deny", own)}, false},
+		{"Others", Resource{ARN: secretOf(other)}, false},
+		{"OthersShared", Resource{ARN: secretOf(other), Policy: lets(t, "Allow", own)}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := Decide(root, getter, tc.res); got != tc.want {
+				t.Errorf("Decide = %v", got)
+			}
+		})
 	}
 }
 
-// Without slashes path.Match knows the same wildcards.
-func TestMatchesAgreesWithPathMatch(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		pattern := rapid.StringMatching(`[ab*?]{0,8}`).Draw(t, "pattern")
-		s := rapid.StringMatching(`[ab]{0,8}`).Draw(t, "s")
-		want, err := path.Match(pattern, s)
-		if err != nil {
-			t.Fatal(err)
+func TestSessionOfARole(t *testing.T) {
+	session := Caller{Principal: Principal{ARN: "arn:aws:sts::" + own + ":assumed-role/reader/one", Account: own}}
+	for principal, want := range map[string]bool{
+		"arn:aws:iam::" + own + ":role/reader":             true,
+		"arn:aws:sts::" + own + ":assumed-role/reader/one": true,
+		"arn:aws:sts::" + own + ":assumed-role/reader/two": false,
+		"arn:aws:iam::" + own + ":root":                    false,
+	} {
+		if got := Decide(session, getter, Resource{ARN: secretOf(own), Policy: lets(t, "Allow", principal)}); got != want {
+			t.Errorf("%s: %v", principal, got)
 		}
-		if got := matches(pattern, s, false); got != want {
-			t.Fatalf("matches(%q, %q) = %v", pattern, s, got)
+	}
+}
+
+func TestGlobalKeys(t *testing.T) {
+	user := userOf(own)
+	root := Caller{Principal: Principal{ARN: "arn:aws:iam::" + own + ":root", Account: own}}
+	session := Caller{Principal: Principal{ARN: "arn:aws:sts::" + own + ":assumed-role/reader/one", Account: own, UserID: "AROAX:one",
+		Issued: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}}
+	federated := Caller{Principal: Principal{ARN: "arn:aws:sts::" + own + ":federated-user/bob", Account: own}}
+	for _, tc := range []struct {
+		key    string
+		caller Caller
+		want   string // empty: the request does not have it
+	}{
+		{"aws:SourceIp", user, "10.1.2.3"},
+		{"aws:SourceIp", root, ""},
+		{"aws:CurrentTime", user, "2026-02-03T04:05:06Z"},
+		{"aws:EpochTime", user, "1770091506"},
+		{"aws:EpochTime", root, ""},
+		{"aws:PrincipalArn", user, "arn:aws:iam::" + own + ":user/app"},
+		{"aws:PrincipalArn", session, "arn:aws:iam::" + own + ":role/reader"},
+		{"aws:PrincipalAccount", user, own},
+		{"aws:PrincipalType", user, "User"},
+		{"aws:PrincipalType", root, "Account"},
+		{"aws:PrincipalType", session, "AssumedRole"},
+		{"aws:PrincipalType", federated, "FederatedUser"},
+		{"aws:PrincipalType", Caller{}, ""},
+		{"aws:userid", user, user.UserID},
+		{"aws:userid", root, own},
+		{"aws:userid", session, "AROAX:one"},
+		{"aws:username", user, "app"},
+		{"aws:username", root, ""},
+		{"aws:username", session, ""},
+		{"aws:SecureTransport", user, "false"},
+		{"aws:UserAgent", user, "test/1"},
+		{"aws:RequestedRegion", user, "us-east-1"},
+		{"aws:ResourceAccount", user, other},
+		{"aws:PrincipalIsAWSService", user, "false"},
+		{"aws:ViaAWSService", user, "false"},
+		{"aws:TokenIssueTime", session, "2026-01-01T00:00:00Z"},
+		{"aws:TokenIssueTime", user, ""},
+		{"secretsmanager:SecretId", user, "prod/db"},
+		{"secretsmanager:VersionId", user, ""},
+		{"aws:Nonsense", user, ""},
+	} {
+		t.Run(tc.key+" "+tc.caller.kind(), func(t *testing.T) {
+			condition := fmt.Sprintf(`{"StringEquals":{%q:%q}}`, tc.key, tc.want)
+			if tc.want == "" {
+				condition = fmt.Sprintf(`{"Null":{%q:"true"}}`, tc.key)
+			}
+			c := tc.caller
+			c.Policies = []*policy.Document{may(t, "Deny", "*", "*", condition)}
+			res := Resource{ARN: secretOf(other), Keys: func(key string) ([]string, bool) {
+				return []string{"prod/db"}, key == "secretsmanager:secretid"
+			}}
+			err := new(Guard).Check(context.Background(), c, getter, res)
+			if err == nil || !strings.HasSuffix(err.Error(), "with an explicit deny in an identity-based policy") {
+				t.Errorf("not %q: %v", tc.want, err)
+			}
+		})
+	}
+}
+
+func TestEveryGlobalKeyIsInLowerCase(t *testing.T) {
+	for _, k := range globalKeys {
+		if k.name != strings.ToLower(k.name) {
+			t.Error(k.name)
 		}
-	})
+	}
+}
+
+func TestLocksOut(t *testing.T) {
+	c := userOf(own)
+	for effect, want := range map[string]bool{"Deny": true, "Allow": false} {
+		res := Resource{ARN: secretOf(own), Policy: lets(t, effect, "*")}
+		if got := LocksOut(c, "secretsmanager:PutResourcePolicy", res); got != want {
+			t.Errorf("%s: %v", effect, got)
+		}
+	}
+	if LocksOut(c, "secretsmanager:PutResourcePolicy", Resource{ARN: secretOf(own)}) {
+		t.Error("no policy locks out")
+	}
 }
 
 func TestMatch(t *testing.T) {
@@ -75,14 +239,118 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestGuardDeniesInAWSWords(t *testing.T) {
-	c := Caller{Principal: Principal{ARN: "arn:aws:iam::000000000000:user/bob"}}
-	err := new(Guard).Check(context.Background(), c, "secretsmanager:ListSecrets", Resource{})
-	checkFault(t, err, ErrAccessDenied, "User: arn:aws:iam::000000000000:user/bob is not authorized to perform: secretsmanager:ListSecrets"+
-		" on resource: * because no identity-based policy allows the secretsmanager:ListSecrets action")
-	c.Principal = Administrator("000000000000")
-	if err := new(Guard).Check(context.Background(), c, "secretsmanager:ListSecrets", Resource{}); err != nil {
-		t.Error(err)
+func TestAdministratorMayDoEverything(t *testing.T) {
+	c := Caller{Principal: Administrator(own)}
+	if !Decide(c, getter, Resource{ARN: secretOf(own)}) || !Decide(c, "rds:CreateDBCluster", Resource{}) {
+		t.Error("denied")
+	}
+	if Decide(c, getter, Resource{ARN: secretOf(other)}) {
+		t.Error("allowed in another account")
+	}
+}
+
+// The examples of docs/authorization.md do what it says of them.
+func TestDocumentedExamples(t *testing.T) {
+	page, err := os.ReadFile("../../docs/authorization.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d examples", len(blocks))
+	}
+	identity, err := policy.ParseIdentity(string(blocks[0][1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sharing, err := policy.ParseResource(string(blocks[1][1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func(name, value string) func(string) ([]string, bool) {
+		return func(asked string) ([]string, bool) { return []string{value}, asked == name }
+	}
+	everything := may(t, "Allow", "*", "*", "{}")
+	report := Caller{Principal: User(other, "report")}
+	report.Policies = []*policy.Document{everything}
+	for _, tc := range []struct {
+		name   string
+		caller Caller
+		action string
+		res    Resource
+		want   bool
+	}{
+		{"Tagged", userOf(own, identity), getter, Resource{ARN: secretOf(own), Keys: key("secretsmanager:resourcetag/app", "shop")}, true},
+		{"OtherTag", userOf(own, identity), getter, Resource{ARN: secretOf(own), Keys: key("secretsmanager:resourcetag/app", "bank")}, false},
+		{"NoTag", userOf(own, identity), getter, Resource{ARN: secretOf(own)}, false},
+		{"OtherAction", userOf(own, identity), "secretsmanager:DeleteSecret", Resource{ARN: secretOf(own), Keys: key("secretsmanager:resourcetag/app", "shop")}, false},
+		{"Shared", report, getter, Resource{ARN: secretOf(own), Policy: sharing, Keys: key("secretsmanager:versionstage", "AWSCURRENT")}, true},
+		{"SharedCurrentOnly", report, getter, Resource{ARN: secretOf(own), Policy: sharing, Keys: key("secretsmanager:versionstage", "AWSPREVIOUS")}, false},
+		{"Kept", userOf(own, everything), "secretsmanager:DeleteSecret", Resource{ARN: secretOf(own), Policy: sharing}, false},
+		{"DeletedByAdmin", Caller{Principal: Administrator(own)}, "secretsmanager:DeleteSecret", Resource{ARN: secretOf(own), Policy: sharing}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := Decide(tc.caller, tc.action, tc.res); got != tc.want {
+				t.Errorf("Decide = %v", got)
+			}
+		})
+	}
+}
+
+// A decision must not leave anything of one request for the next.
+func TestQuestionsAreForgotten(t *testing.T) {
+	q := ask(new(userOf(own)), getter, &Resource{ARN: secretOf(own)})
+	q.keys("aws:sourceip")
+	q.done()
+	if q.caller.ARN != "" || q.resource.ARN != "" || slices.ContainsFunc(q.values, func(s string) bool { return s != "" }) {
+		t.Error("a question is kept")
+	}
+}
+
+// The hot path: what is allowed must not allocate.
+func BenchmarkCheck(b *testing.B) {
+	statement := func(effect, action, arn, condition string) string {
+		return fmt.Sprintf(`{"Effect":%q,"Action":%s,"Resource":%q,"Condition":%s}`, effect, action, arn, condition)
+	}
+	five, err := policy.ParseIdentity(`{"Version":"2012-10-17","Statement":[` + strings.Join([]string{
+		statement("Allow", `["rds:Describe*","rds:List*"]`, "*", `{}`),
+		statement("Deny", `"secretsmanager:*"`, "*", `{"NotIpAddress":{"aws:SourceIp":["10.0.0.0/8","192.168.0.0/16"]}}`),
+		statement("Deny", `["secretsmanager:Delete*","secretsmanager:PutResourcePolicy"]`, "*", `{}`),
+		statement("Allow", `["secretsmanager:Describe*","secretsmanager:Get*"]`, "arn:aws:secretsmanager:*:*:secret:prod/*", `{"StringEquals":{"secretsmanager:VersionStage":"AWSCURRENT"}}`),
+		statement("Deny", `"*"`, "*", `{"StringNotEquals":{"aws:RequestedRegion":["us-east-1","eu-west-1"]}}`),
+	}, ",") + `]}`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	stage := []string{"AWSCURRENT"}
+	res := Resource{ARN: secretOf(own), Keys: func(key string) ([]string, bool) { return stage, key == "secretsmanager:versionstage" }}
+	for name, c := range map[string]Caller{"Administrator": {Principal: Administrator(own)}, "FiveStatements": userOf(own, five)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var g Guard
+			for b.Loop() {
+				if err := g.Check(context.Background(), c, getter, res); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// An administrator and a policy with conditions are decided without allocating.
+func TestCheckDoesNotAllocate(t *testing.T) {
+	c := userOf(own, may(t, "Allow", "secretsmanager:Get*", "*", `{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"},"StringLike":{"aws:username":"a*"}}`))
+	for _, c := range []Caller{c, {Principal: Administrator(own)}} {
+		res := Resource{ARN: secretOf(own)}
+		var g Guard
+		n := testing.AllocsPerRun(100, func() {
+			if err := g.Check(context.Background(), c, getter, res); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n >= 1 {
+			t.Errorf("%s: %v allocations", c.ARN, n)
+		}
 	}
 }
 

@@ -17,17 +17,15 @@ type Sessions struct {
 // Issue returns a new access key id, secret access key and session token for p.
 // Requests signed with them must carry the token.
 func (s *Sessions) Issue(p Principal) (accessKeyID, secret, token string) {
-	// AWS's temporary keys begin with ASIA and have 20 characters; rand.Text
-	// uses the same letters and digits as they do.
-	accessKeyID = "ASIA" + rand.Text()[:16]
-	secret, token = randomBase64(30), randomBase64(96)
+	accessKeyID, c := NewTemporary()
+	c.Principal = p
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.active == nil {
 		s.active = map[string]Credential{}
 	}
-	s.active[accessKeyID] = Credential{Secret: secret, SessionToken: token, Principal: p}
-	return accessKeyID, secret, token
+	s.active[accessKeyID] = c
+	return accessKeyID, c.Secret, c.SessionToken
 }
 
 // Revoke ends a credential; an unknown access key id is no error.
@@ -46,6 +44,19 @@ func (s *Sessions) Lookup(_ context.Context, accessKeyID string) (Credential, er
 		return Credential{}, ErrUnknownKey
 	}
 	return c, nil
+}
+
+// NewLasting draws an access key that nobody has yet, for no principal yet.
+//
+// AWS's ids have 20 characters and begin with AKIA, those of temporary keys with
+// ASIA; rand.Text uses the same letters and digits as they do.
+func NewLasting() (accessKeyID string, c Credential) {
+	return "AKIA" + rand.Text()[:16], Credential{Secret: randomBase64(30)}
+}
+
+// NewTemporary is NewLasting for a credential with a session token.
+func NewTemporary() (accessKeyID string, c Credential) {
+	return "ASIA" + rand.Text()[:16], Credential{Secret: randomBase64(30), SessionToken: randomBase64(96)}
 }
 
 func randomBase64(n int) string {

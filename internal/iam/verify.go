@@ -50,7 +50,11 @@ func (v *Verifier) Verify(r *http.Request, body []byte) (Caller, error) {
 	if subtle.ConstantTimeCompare([]byte(c.token), []byte(credential.SessionToken)) != 1 {
 		return Caller{}, ErrUnrecognizedClient.Errorf(textInvalidToken)
 	}
-	if err := c.checkTime(v.Now()); err != nil {
+	now := v.Now()
+	if !credential.Expires.IsZero() && !now.Before(credential.Expires) {
+		return Caller{}, ErrExpiredToken.Errorf(textExpiredToken)
+	}
+	if err := c.checkTime(now); err != nil {
 		return Caller{}, err
 	}
 	if err := c.checkSignedHeaders(r); err != nil {
@@ -190,6 +194,13 @@ func isLower(signed, name string) bool {
 		}
 	}
 	return true
+}
+
+func lower(b byte) byte {
+	if 'A' <= b && b <= 'Z' {
+		return b + 'a' - 'A'
+	}
+	return b
 }
 
 // printable shortens what a stranger wrote before it goes into an error text.

@@ -1,6 +1,7 @@
 // Package policy evaluates IAM policies: identity policies and resource
 // policies, in AWS's JSON form. It is pure: it knows no request, no clock and
-// no store, only what it is told.
+// no store, only what it is told. A Document is compiled when it is parsed, so
+// that a decision neither parses nor, without variables, allocates.
 //
 // Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 package policy
@@ -8,9 +9,10 @@ package policy
 import "errors"
 
 // Document is a parsed policy. It is never changed and safe to share.
-type Document struct{ statements []statement }
-
-type statement struct{}
+type Document struct {
+	statements []statement
+	principals []string
+}
 
 // Request is one question: may Principal do Action on Resource?
 type Request struct {
@@ -19,7 +21,9 @@ type Request struct {
 	Principal Principal
 	// Keys returns the values of a condition key, whose name is in lower case
 	// (secretsmanager:versionstage, aws:sourceip); ok is false for a key that the
-	// request does not have. It is asked only for keys that a policy names.
+	// request does not have. It is asked only for keys that a policy names, maybe
+	// more than once; the values must stay as they are until Decide returns. Nil
+	// means that the request has no keys.
 	Keys func(key string) (values []string, ok bool)
 }
 
@@ -36,24 +40,57 @@ type Effect int
 // The effects, from weak to strong.
 const (
 	None Effect = iota // no statement applies
+	// AllowAccount is an Allow for the principal's account (its number, or
+	// arn:aws:iam::…:root) and not for the principal itself: it lets the account's
+	// own policies decide. Only resource policies say so.
+	AllowAccount
 	Allow
 	Deny
 )
 
-// ErrSyntax says that a text is no policy.
-var ErrSyntax = errors.New("the policy has a syntax error")
+// Why a text is refused. Texts with several faults are answered with the first
+// of these.
+var (
+	// ErrSyntax says that a text is no policy.
+	ErrSyntax = errors.New("the policy has a syntax error")
+	// ErrPrincipal says that a Principal names neither an account, a user, a role
+	// nor a session, as groups and patterns do not.
+	ErrPrincipal = errors.New("the policy has an unsupported principal")
+	// ErrServicePrincipal says that a Principal's Service is not the name of one.
+	ErrServicePrincipal = errors.New("the policy has an invalid service principal")
+)
 
-// ParseIdentity reads a policy that is attached to a principal.
-func ParseIdentity(text string) (*Document, error) { return nil, ErrSyntax }
+// ParseIdentity reads a policy that is attached to a principal. Its errors wrap
+// ErrSyntax. How long a text may be is the caller's to say.
+//
+// Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+func ParseIdentity(text string) (*Document, error) { return parse(text, false) }
 
 // ParseResource reads a policy that is attached to a resource, whose statements
-// name principals.
-func ParseResource(text string) (*Document, error) { return nil, ErrSyntax }
+// name principals. Its errors wrap ErrSyntax, ErrPrincipal or ErrServicePrincipal.
+func ParseResource(text string) (*Document, error) { return parse(text, true) }
 
 // Decide returns the strongest effect of the document's statements. A nil
 // Document says nothing.
-func (d *Document) Decide(r *Request) Effect { return None }
+func (d *Document) Decide(r *Request) Effect {
+	strongest := None
+	if d == nil {
+		return strongest
+	}
+	for i := range d.statements {
+		s := &d.statements[i]
+		if !s.deny && strongest == Allow {
+			continue
+		}
+		strongest = max(strongest, s.decide(r))
+		if strongest == Deny {
+			break
+		}
+	}
+	return strongest
+}
 
-// IsPublic reports whether a resource policy grants broad access: to everybody,
-// without a condition that narrows it to fixed accounts, sources or principals.
-func (d *Document) IsPublic() bool { return false }
+// Principals returns the ARNs that the document's Principal and NotPrincipal
+// elements name, each once; an account as arn:aws:iam::…:root. Neither "*" nor
+// services are among them. Do not change the slice.
+func (d *Document) Principals() []string { return d.principals }
