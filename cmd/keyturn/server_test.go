@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -34,6 +35,7 @@ func runWithServers(t *testing.T, dir string, change func(*keyturn.Config)) {
 			}
 			env.Setenv("AWS_ENDPOINT_URL", server.URL)
 			env.Setenv("AWS_SHARED_CREDENTIALS_FILE", server.CredentialsFile())
+			env.Setenv("DATA", filepath.Dir(server.CredentialsFile()))
 			return setUp(env)
 		},
 	})
