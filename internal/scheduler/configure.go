@@ -40,6 +40,10 @@ func (s *Scheduler) State(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*S
 	if err != nil || r == nil {
 		return nil, err
 	}
+	return r.state(), nil
+}
+
+func (r *row) state() *State {
 	st := &State{Enabled: r.enabled, Function: r.function, Rule: r.rule, Days: r.rule.Days,
 		LastRotated: r.lastRotated, Strategy: r.strategy, Pending: r.pending()}
 	if r.rule.Expr != "" {
@@ -48,7 +52,7 @@ func (s *Scheduler) State(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*S
 	if r.enabled {
 		st.DueBy = r.dueBy
 	}
-	return st, nil
+	return st
 }
 
 func (r *row) pending() *Step {
@@ -155,6 +159,7 @@ func (s *Scheduler) enter(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, kin
 	}
 	r.putRetirementBack(tx.Now)
 	r.kind, r.token, r.step, r.attempt, r.refused, r.tryAt = kind, token, step, 1, 0, tx.Now
+	s.noteStarted(tx, r)
 	return r.save(ctx, tx) // a lease that is held delays it
 }
 
@@ -240,6 +245,7 @@ func (s *Scheduler) abandon(ctx context.Context, tx *sqldb.Tx, r *row) error {
 	if r.kind == idle {
 		return nil
 	}
+	s.noteAbandoned(tx, r)
 	if r.kind == trial {
 		if err := s.vault.Remove(ctx, tx, r.arn, r.token); err != nil {
 			return err

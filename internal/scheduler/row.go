@@ -157,10 +157,11 @@ func (r *row) replan(now time.Time) error {
 	return r.plan(now)
 }
 
-// plan sets the next rotation's date, counting from after.
+// plan sets the next rotation's date, counting from after. Without a function
+// there is none: what rotates such a secret is not of this server.
 func (r *row) plan(after time.Time) error {
 	r.due, r.dueBy = nil, nil
-	if !r.enabled || (r.rule.Days == 0 && r.rule.Expr == "") {
+	if !r.enabled || r.function == "" || (r.rule.Days == 0 && r.rule.Expr == "") {
 		return nil
 	}
 	_, end, err := r.rule.Window(after)
@@ -199,23 +200,27 @@ const rowColumns = `arn, enabled, function, days, expression, duration, counted_
 
 // load returns the row of a secret, or nil when rotation was never configured.
 func load(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*row, error) {
-	r := &row{}
-	var last, counted, due, dueBy, retire sql.NullInt64
-	var tryAt, lease int64
-	err := tx.QueryRow(ctx, `SELECT `+rowColumns+` FROM rotations WHERE arn = $1`, arn).Scan(
-		&r.arn, &r.enabled, &r.function, &r.rule.Days, &r.rule.Expr, &r.rule.Duration, &r.countedDays, &r.suspended,
-		&last, &counted, &due, &dueBy, &r.strategy, &retire, &r.retireToken,
-		&r.kind, &r.token, &r.step, &r.attempt, &r.refused, &tryAt, &lease, &r.epoch)
+	r, err := scanRow(tx.QueryRow(ctx, `SELECT `+rowColumns+` FROM rotations WHERE arn = $1`, arn).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // the caller asks whether there is one
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a rotation: %w", err)
 	}
+	return r, nil
+}
+
+func scanRow(scan func(...any) error) (*row, error) {
+	r := &row{}
+	var last, counted, due, dueBy, retire sql.NullInt64
+	var tryAt, lease int64
+	err := scan(&r.arn, &r.enabled, &r.function, &r.rule.Days, &r.rule.Expr, &r.rule.Duration, &r.countedDays, &r.suspended,
+		&last, &counted, &due, &dueBy, &r.strategy, &retire, &r.retireToken,
+		&r.kind, &r.token, &r.step, &r.attempt, &r.refused, &tryAt, &lease, &r.epoch)
 	r.lastRotated, r.countedFrom = sqldb.Time(last), sqldb.Time(counted)
 	r.due, r.dueBy, r.retireAt = sqldb.Time(due), sqldb.Time(dueBy), sqldb.Time(retire)
 	r.tryAt, r.leaseUntil = time.UnixMilli(tryAt).UTC(), time.UnixMilli(lease).UTC()
-	return r, nil
+	return r, err
 }
 
 // save writes the whole row.

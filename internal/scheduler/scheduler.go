@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -61,6 +62,7 @@ type Scheduler struct {
 	vault     *secret.Vault
 	functions Functions
 	now       func() time.Time
+	audit     audit.Recorder
 	log       *slog.Logger
 	poke      chan struct{}
 
@@ -72,9 +74,20 @@ type Scheduler struct {
 	}
 }
 
+// Config is what New needs; all of it but Audit.
+type Config struct {
+	DB        *sqldb.DB
+	Vault     *secret.Vault
+	Functions Functions
+	// Audit takes the events of rotations; nil means that none are kept.
+	Audit audit.Recorder
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
 // New returns a Scheduler; nothing happens until Run.
-func New(db *sqldb.DB, vault *secret.Vault, functions Functions, now func() time.Time, log *slog.Logger) *Scheduler {
-	s := &Scheduler{db: db, vault: vault, functions: functions, now: now, log: log, poke: make(chan struct{}, 1)}
+func New(c Config) *Scheduler {
+	s := &Scheduler{db: c.DB, vault: c.Vault, functions: c.Functions, now: c.Now, audit: c.Audit, log: c.Log, poke: make(chan struct{}, 1)}
 	s.carried.arns = map[secret.ARN]bool{}
 	return s
 }
@@ -232,9 +245,11 @@ func (s *Scheduler) postpone(ctx context.Context, arn secret.ARN, why *fault.Fau
 		if err != nil {
 			return err
 		}
-		if err := endRun(ctx, tx, id, outcome{err: &FunctionError{Type: "api", Message: why.Message}}); err != nil {
+		failure := &FunctionError{Type: "api", Message: why.Message}
+		if err := endRun(ctx, tx, id, outcome{err: failure}); err != nil {
 			return err
 		}
+		s.noteFailed(tx, &row{arn: arn, kind: rotating, step: stepCreate}, failure)
 		at := tx.Now.Add(longestBackoff)
 		r.due = &at
 		return r.save(ctx, tx)
@@ -265,6 +280,7 @@ func (s *Scheduler) beginRotation(ctx context.Context, tx *sqldb.Tx, r *row) err
 		err = s.vault.Reserve(ctx, tx, r.arn, token)
 	}
 	r.kind, r.token, r.step, r.attempt, r.refused = rotating, token, stepCreate, 1, 0
+	s.noteStarted(tx, r)
 	return err
 }
 

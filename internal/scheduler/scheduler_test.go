@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/envelope"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -34,6 +35,7 @@ type house struct {
 	act   func(e event) (string, error)      // answers instead of the default
 	ctx   func(ctx context.Context, e event) // sees each invocation's context
 	jump  func() time.Time                   // another clock than time.Now
+	noted []audit.Event
 }
 
 func (h *house) now() time.Time {
@@ -55,7 +57,7 @@ func newHouse(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	h.vault = secret.NewVault(h.db, envelope.NewKeyring(key))
-	h.Scheduler = scheduler.New(h.db, h.vault, h, h.now, slog.New(slog.DiscardHandler))
+	h.Scheduler = scheduler.New(scheduler.Config{DB: h.db, Vault: h.vault, Functions: h, Audit: h, Now: h.now, Log: slog.New(slog.DiscardHandler)})
 	h.arn = secret.NewARN(secret.Place{Account: "000000000000", Region: "us-east-1"}, "s")
 	first := h.seal("first", "one")
 	h.write(func(tx *sqldb.Tx) error {
@@ -70,7 +72,7 @@ func create(ctx context.Context, h *house, tx *sqldb.Tx, n secret.New, v *secret
 }
 
 func (h *house) seal(id secret.VersionID, text string) *secret.Version {
-	v, err := h.vault.Seal(context.Background(), h.arn, id, secret.Value{Text: &text})
+	v, err := h.vault.Seal(context.Background(), secret.Slot{ARN: h.arn, ID: id}, secret.Value{Text: &text})
 	if err != nil {
 		h.t.Fatal(err)
 	}

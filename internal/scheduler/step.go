@@ -147,6 +147,11 @@ func (s *Scheduler) advance(ctx context.Context, tx *sqldb.Tx, r *row, o outcome
 
 // complete does what belongs to the end of a rotation, test or retirement.
 func (s *Scheduler) complete(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) error {
+	if o.err != nil { // a test is not tried again
+		s.noteFailed(tx, r, o.err)
+	} else {
+		s.noteSucceeded(tx, r)
+	}
 	switch r.kind {
 	case trial:
 		return s.vault.Remove(ctx, tx, r.arn, r.token)
@@ -181,7 +186,7 @@ func (s *Scheduler) rotated(ctx context.Context, tx *sqldb.Tx, r *row, a answer)
 	if r.strategy == "" {
 		return nil
 	}
-	return s.vault.SetTag(ctx, tx, r.arn, secret.Tag{Key: StrategyTag, Value: r.strategy})
+	return s.vault.Tag(ctx, tx, r.arn, []secret.Tag{{Key: StrategyTag, Value: r.strategy}})
 }
 
 // again plans the next attempt of a step that failed.
@@ -191,6 +196,7 @@ func (s *Scheduler) again(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) 
 		r.tryAt = tx.Now
 		return r.save(ctx, tx)
 	}
+	s.noteFailed(tx, r, o.err)
 	r.tryAt = tx.Now.Add(backoff(r.attempt))
 	r.attempt++
 	if r.kind == rotating && r.step == stepTest && class(o.err) == "auth" {

@@ -1,0 +1,353 @@
+package audit
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Fsync is when lines are forced to the disk.
+type Fsync string
+
+// The fsync policies. With each of them a line was handed to the operating
+// system before its call is answered, so that it outlives this process.
+const (
+	// FsyncInterval syncs once in a second: a power cut may take the last one.
+	FsyncInterval Fsync = "interval"
+	// FsyncAlways answers a call only when its line is on disk.
+	FsyncAlways Fsync = "always"
+	// FsyncNever leaves it to the operating system.
+	FsyncNever Fsync = "never"
+)
+
+// Interval is how long a line may wait for its fsync and its signature, unless
+// Fsync is FsyncAlways.
+const Interval = time.Second
+
+// DefaultMaxFile is how many bytes a file of the log has before the next begins.
+const DefaultMaxFile = 256 << 20
+
+// Config is what Open needs.
+type Config struct {
+	// Dir is the log's folder, made if missing. Needed.
+	Dir string
+	// Key signs the heads. Needed.
+	Key ed25519.PrivateKey
+	// Known says that a log was opened with this key before, so there must be one.
+	Known bool
+	// Fsync is the policy; empty means FsyncInterval.
+	Fsync Fsync
+	// MaxFile bounds a file, in bytes; zero means DefaultMaxFile.
+	MaxFile int64
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Log gets what goes wrong; nil means slog.Default().
+	Log *slog.Logger
+}
+
+// ErrNotRecorded says that a line could not be written.
+var ErrNotRecorded = errors.New("the audit log can't be written")
+
+// Log is a Recorder that appends lines to files. It is safe for concurrent use.
+//
+// Whoever records while nobody writes becomes the writer and writes its line;
+// those who come meanwhile gather in the next batch, of which one becomes the
+// next writer. A batch is one write, and with FsyncAlways one fsync.
+type Log struct {
+	config Config
+	dirty  chan struct{} // lines were written that are not signed yet, or something failed
+	head   *os.File
+
+	mu      sync.Mutex
+	writing bool
+	next    *batch // lines that wait for the writer; nil: none
+	end     link   // of the last line of next
+	spare   *batch // was written; nil: none
+	written link   // the last line in the files
+	signed  link   // the last line that a head vouches for
+	file    *os.File
+	failure error  // why the last attempt to write or sync did not succeed
+	lost    uint64 // how many calls were not recorded since then
+
+	// The writer's own, by whom it is touched alone.
+	number int   // of the file
+	size   int64 // of the file, up to the last line that was recorded
+	broken bool  // there may be more in the file
+}
+
+// batch is lines that are written together.
+type batch struct {
+	lines         []byte
+	calls         uint64
+	before, after link
+
+	// Made when somebody waits for another writer.
+	turn chan struct{} // one of the waiting takes it and writes
+	done chan struct{} // closed when err is set
+	err  error
+}
+
+// Record appends the line of an event. It returns an error that wraps
+// ErrNotRecorded when that is not possible, and as long as nobody knows that it
+// is possible again: Run finds that out.
+func (l *Log) Record(e *Event) error {
+	l.mu.Lock()
+	if l.failure != nil {
+		defer l.mu.Unlock()
+		l.lost++
+		return l.failure
+	}
+	b := l.add(e, nil)
+	b.calls++
+	return l.join(b)
+}
+
+// recordOwn appends a line of the log's own, also after a failure. details are
+// the inside of an object.
+func (l *Log) recordOwn(name string, details []byte) error {
+	e := &Event{Time: l.config.Now(), Type: ServiceEvent, Source: ownSource, Name: name}
+	l.mu.Lock()
+	return l.join(l.add(e, details))
+}
+
+// join waits until a batch is written, or writes it. It unlocks l.mu.
+func (l *Log) join(b *batch) error {
+	if !l.writing {
+		l.writing = true
+		l.mu.Unlock()
+		runtime.Gosched() // calls that have got as far come along: one write for all
+		l.mu.Lock()
+		l.next = nil
+		l.mu.Unlock()
+		return l.write(b)
+	}
+	if b.done == nil {
+		b.turn, b.done = make(chan struct{}, 1), make(chan struct{})
+	}
+	l.mu.Unlock()
+	select {
+	case <-b.turn:
+		return l.write(b)
+	case <-b.done:
+		return b.err
+	}
+}
+
+// add puts a line into the batch that waits.
+func (l *Log) add(e *Event, details []byte) *batch {
+	if l.next == nil {
+		l.next, l.spare = l.spare, nil
+		if l.next == nil {
+			l.next = new(batch)
+		}
+		l.next.before = l.end
+	}
+	b := l.next
+	start := len(b.lines)
+	b.lines = appendEvent(b.lines, e)
+	if len(details) > 0 {
+		b.lines = append(append(append(b.lines, `,"serviceEventDetails":{`...), details...), '}')
+	}
+	b.lines, b.after = appendChain(b.lines, start, l.end)
+	l.end = b.after
+	return b
+}
+
+// write writes a batch and passes the turn on.
+func (l *Log) write(b *batch) error {
+	err := l.put(b)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		err = l.fail(b, err)
+	} else {
+		l.wrote(b)
+	}
+	b.err = err
+	if b.done != nil {
+		close(b.done)
+	}
+	l.keep(b)
+	if l.next == nil {
+		l.writing = false
+		return err
+	}
+	b, l.next = l.next, nil
+	b.turn <- struct{}{}
+	return err
+}
+
+// maxSpare bounds the buffer that is kept for the next batch, in bytes.
+const maxSpare = 256 << 10
+
+// keep takes what a batch can leave to the next one.
+func (l *Log) keep(b *batch) {
+	switch {
+	case cap(b.lines) > maxSpare:
+	case b.done == nil: // nobody else has it
+		*b = batch{lines: b.lines[:0]}
+		l.spare = b
+	default:
+		l.spare = &batch{lines: b.lines[:0]}
+	}
+}
+
+func (l *Log) wrote(b *batch) {
+	l.written = b.after
+	if l.config.Fsync == FsyncAlways {
+		l.signed = b.after
+	}
+	if l.failure == nil && l.written != l.signed {
+		l.poke()
+	}
+}
+
+// fail ends a batch that was not written, and the one behind it, whose lines
+// carry hashes of lines that are not there.
+func (l *Log) fail(b *batch, cause error) error {
+	err := fmt.Errorf("%w: %w", ErrNotRecorded, cause)
+	if l.failure == nil {
+		l.config.Log.Error("the audit log can't be written: calls are refused until it can", "error", cause)
+	}
+	l.failure, l.end = err, b.before
+	l.lost += b.calls
+	if next := l.next; next != nil {
+		l.lost += next.calls
+		l.next = nil
+		next.err = err
+		close(next.done)
+	}
+	l.poke()
+	return err
+}
+
+func (l *Log) poke() {
+	select {
+	case l.dirty <- struct{}{}:
+	default: // Run looks anyway
+	}
+}
+
+// put appends a batch to the file.
+func (l *Log) put(b *batch) error {
+	if err := l.mend(); err != nil {
+		return err
+	}
+	if l.size > 0 && l.size+int64(len(b.lines)) > l.config.MaxFile && b.lines[0] != '\n' {
+		if err := l.rotate(); err != nil {
+			return err
+		}
+	}
+	l.broken = true
+	if _, err := l.file.Write(b.lines); err != nil {
+		return fmt.Errorf("writing: %w", err)
+	}
+	if l.config.Fsync == FsyncAlways {
+		if err := l.seal(l.file, b.after); err != nil {
+			return err
+		}
+	}
+	l.broken = false
+	l.size += int64(len(b.lines))
+	return nil
+}
+
+// mend takes back what a write that failed has left: those calls were refused.
+func (l *Log) mend() error {
+	if !l.broken {
+		return nil
+	}
+	if err := l.file.Truncate(l.size); err != nil {
+		return fmt.Errorf("taking back half a line: %w", err)
+	}
+	l.broken = false
+	return nil
+}
+
+// rotate begins the next file.
+func (l *Log) rotate() error {
+	if err := l.file.Sync(); err != nil {
+		return fmt.Errorf("syncing %s: %w", l.file.Name(), err)
+	}
+	f, err := create(l.config.Dir, l.number+1)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	old := l.file
+	l.file = f
+	l.mu.Unlock()
+	l.number++
+	l.size = 0
+	return old.Close()
+}
+
+// seal forces a file to the disk and signs its last line. The head is written
+// when what it tells of is on disk, so it never promises what a power cut takes.
+func (l *Log) seal(f *os.File, at link) error {
+	if l.config.Fsync != FsyncNever {
+		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // rotate has synced it
+			return fmt.Errorf("syncing: %w", err)
+		}
+	}
+	return sign(l.config.Key, at, l.config.Now()).write(l.head)
+}
+
+// Err returns nil while calls can be recorded, or why they can't.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failure
+}
+
+// sync seals what was written since it was called last.
+func (l *Log) sync() error {
+	l.mu.Lock()
+	f, at := l.file, l.written
+	done := at == l.signed
+	l.mu.Unlock()
+	if done {
+		return nil
+	}
+	err := l.seal(f, at)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		if l.failure == nil {
+			l.config.Log.Error("the audit log can't be synced: calls are refused until it can", "error", err)
+		}
+		l.failure = fmt.Errorf("%w: %w", ErrNotRecorded, err)
+		return l.failure
+	}
+	l.signed = at
+	return nil
+}
+
+// resume tries whether a log that failed can be written again, and notes how
+// many calls it lost.
+func (l *Log) resume() error {
+	l.mu.Lock()
+	failure, lost := l.failure, l.lost
+	l.mu.Unlock()
+	if failure == nil {
+		return nil
+	}
+	details := strconv.AppendUint([]byte(`"unrecordedCalls":`), lost, 10)
+	if err := l.recordOwn(nameResumed, details); err != nil {
+		return err
+	}
+	if err := l.sync(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.failure, l.lost = nil, l.lost-lost
+	l.mu.Unlock()
+	l.config.Log.Info("the audit log can be written again", "unrecordedCalls", lost)
+	return nil
+}

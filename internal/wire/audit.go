@@ -1,0 +1,70 @@
+package wire
+
+import (
+	"strings"
+
+	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/iam"
+)
+
+// begin notes what is known of every request.
+func (h *handler) begin(c *call) {
+	c.event = audit.Event{Time: h.Now(), Type: audit.APICall, Source: c.service.eventSource, RequestID: c.requestID,
+		SourceIP: sourceIP(c.request), UserAgent: c.request.UserAgent()}
+}
+
+// identified notes the caller, once the signature is known to be theirs.
+func (c *call) identified(caller *iam.Caller) {
+	c.event.Principal, c.event.AccessKeyID = caller.ARN, caller.AccessKeyID
+	c.event.Account, c.event.Region = caller.Account, caller.Region
+}
+
+// record writes the line of a call that was answered or refused. A call without
+// one must not seem to have gone well: its caller is told of a failure.
+func (h *handler) record(c *call, a answer) answer {
+	if h.Audit == nil {
+		return a
+	}
+	if c.op != nil {
+		c.event.Name = c.op.action
+	} else if c.event.Name == "" {
+		c.event.Name = claimedAction(c)
+	}
+	if c.event.Principal == "" {
+		c.claim()
+	}
+	if err := h.Audit.Record(&c.event); err != nil {
+		h.logInternal(c, err)
+		return c.service.protocol.refuse(c.service, fault.Of(err), c.requestID)
+	}
+	return a
+}
+
+// claim notes whose key a request names that could not be verified. The
+// principal stays empty: anybody can write down a key's id.
+func (c *call) claim() {
+	if scope, ok := iam.ScopeOf(c.request); ok {
+		c.event.AccessKeyID, c.event.Region = scope.AccessKeyID, scope.Region
+	}
+}
+
+// claimedAction is what a request of no known operation calls itself.
+func claimedAction(c *call) string {
+	if _, action, ok := cutLast(c.request.Header.Get("X-Amz-Target"), '.'); ok {
+		return action
+	}
+	if c.service.Protocol == RESTJSON {
+		return c.request.Method + " " + c.request.URL.EscapedPath()
+	}
+	return strings.TrimSpace(c.request.URL.Query().Get("Action"))
+}
+
+// eventSource is how CloudTrail names a service; keyturn's own operations are
+// not one of AWS's.
+func eventSource(actionPrefix string) string {
+	if actionPrefix == "keyturn" {
+		return "keyturn"
+	}
+	return actionPrefix + ".amazonaws.com"
+}
