@@ -49,6 +49,10 @@ func NewARN(p Place, name string) ARN {
 // as no secret has it.
 func UnknownARN(p Place, name string) ARN { return ARN(p.prefix() + name + unknownSuffix) }
 
+// Missing reports whether the ARN is one that no secret has, as UnknownARN makes
+// it.
+func (a ARN) Missing() bool { return strings.HasSuffix(string(a), unknownSuffix) }
+
 // Name returns the name inside an ARN, without the suffix.
 func (a ARN) Name() string {
 	_, rest, _ := strings.Cut(string(a), ":secret:")
@@ -60,11 +64,26 @@ func (a ARN) Name() string {
 
 // Place returns account and region of an ARN.
 func (a ARN) Place() Place {
+	var field [7]string // the last takes what is left
+	rest, more := string(a), true
+	for i := range field {
+		if !more {
+			return Place{}
+		}
+		field[i], rest, more = strings.Cut(rest, ":")
+	}
+	return Place{Region: field[3], Account: field[4]}
+}
+
+// In returns the ARN that the secret's replica in another region has: the same,
+// with the region replaced.
+func (a ARN) In(region string) ARN {
 	f := strings.SplitN(string(a), ":", 7)
 	if len(f) < 7 {
-		return Place{}
+		return a
 	}
-	return Place{Region: f[3], Account: f[4]}
+	f[3] = region
+	return ARN(strings.Join(f, ":"))
 }
 
 // Resolve turns a SecretId (name, ARN or partial ARN) into an ARN. A secret

@@ -2,47 +2,251 @@ package secret
 
 import (
 	"context"
-	"errors"
+	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
 
+	"github.com/keyturn/keyturn/internal/envelope"
 	"github.com/keyturn/keyturn/internal/iam/policy"
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
 
 // Entry is a secret as a request meets it, before permission is decided. It is
-// shared between requests: never change what it holds.
+// shared between requests: never change what it holds. Changed and Accessed of
+// its Secret may be of the past.
 type Entry struct {
 	ARN    ARN              // that of a missing secret is the one it would have
 	Secret *Secret          // nil: there is none
 	Policy *policy.Document // its resource policy, parsed; nil: none
+
+	headOnly bool                             // current is not known
+	current  *Version                         // has AWSCURRENT and a value; nil: there is none
+	key      atomic.Pointer[envelope.DataKey] // opens current, once somebody wanted its value
 }
 
 // Lookup turns a SecretId, as the caller in place at wrote it, into an Entry.
 // See Resolve for what it accepts and returns.
 func (v *Vault) Lookup(ctx context.Context, at Place, id string) (*Entry, error) {
-	var e *Entry
-	err := v.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		e, err = v.entry(ctx, tx, at, id)
+	if !strings.HasPrefix(id, "arn:") {
+		if e := v.cache.find(cacheKey{at, id}, v.db.Now()); e != nil {
+			return e, nil
+		}
+		if err := CheckName(id); err != nil {
+			return nil, err
+		}
+		return v.load(ctx, cacheKey{at, id}, "")
+	}
+	if k := keyOf(ARN(id)); k.at.Region == at.Region {
+		if e := v.cache.find(k, v.db.Now()); e != nil && string(e.ARN) == id {
+			return e, nil
+		}
+	}
+	var arn ARN
+	err := v.db.ReadOne(ctx, func(tx *sqldb.Tx) (err error) {
+		arn, err = v.Resolve(ctx, tx, at, id)
 		return err
 	})
-	return e, err
-}
-
-func (v *Vault) entry(ctx context.Context, tx *sqldb.Tx, at Place, id string) (*Entry, error) {
-	arn, err := v.Resolve(ctx, tx, at, id)
 	if err != nil {
 		return nil, err
 	}
-	e := &Entry{ARN: arn}
-	e.Secret, err = v.Find(ctx, tx, arn)
-	if errors.Is(err, ErrNotFound) {
+	return v.LookupARN(ctx, arn)
+}
+
+// LookupARN returns the Entry of an ARN that Lookup returned.
+func (v *Vault) LookupARN(ctx context.Context, arn ARN) (*Entry, error) {
+	k := keyOf(arn)
+	if e := v.cache.find(k, v.db.Now()); e != nil && e.ARN == arn {
 		return e, nil
 	}
-	if err != nil || e.Secret.Policy == "" {
+	return v.load(ctx, k, arn)
+}
+
+// load reads the entry of an ARN, or of a name if arn is empty, and keeps it for
+// those who come after.
+func (v *Vault) load(ctx context.Context, k cacheKey, arn ARN) (e *Entry, err error) {
+	changes := v.cache.begin(k)
+	now := v.db.Now()
+	err = v.db.ReadOne(ctx, func(tx *sqldb.Tx) (err error) {
+		e, err = readEntry(ctx, tx, k, arn)
+		return err
+	})
+	if err == nil && e.tagged() { // that takes a second statement, and both must see one state
+		err = v.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+			if e, err = readEntry(ctx, tx, k, arn); err == nil && e.tagged() {
+				e.Secret.Tags, err = tags(ctx, tx, e.ARN)
+			}
+			return err
+		})
+	}
+	if err != nil || e.Secret == nil {
 		return e, err
 	}
-	if e.Policy, err = policy.ParseResource(e.Secret.Policy); err != nil {
-		return nil, fmt.Errorf("reading the resource policy of %s: %w", arn, err)
+	if e.Secret.Policy != "" {
+		if e.Policy, err = policy.ParseResource(e.Secret.Policy); err != nil {
+			return nil, fmt.Errorf("reading the resource policy of %s: %w", e.ARN, err)
+		}
 	}
+	v.cache.put(e, changes, now)
 	return e, nil
+}
+
+// head is e without its value.
+func (e *Entry) head() *Entry {
+	return &Entry{ARN: e.ARN, Secret: e.Secret, Policy: e.Policy, headOnly: true}
+}
+
+func (e *Entry) tagged() bool { return e.Secret != nil && e.Secret.Tags != nil }
+
+// entryText reads a secret, a row for each of its labels, and its current version
+// in the row of AWSCURRENT. What stands behind WHERE follows.
+var entryText = `SELECT l.label, l.position, l.version, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at,
+	s.` + strings.Join(strings.Fields(secretColumns), " s.") + `
+	FROM secrets s
+	LEFT JOIN secret_labels l ON l.arn = s.arn
+	LEFT JOIN secret_versions v ON l.label = '` + Current + `' AND v.arn = l.arn AND v.id = l.version
+	WHERE (s.delete_at IS NULL OR s.delete_at > $1) AND `
+
+var (
+	entryByARN  = entryText + `s.arn = $2`
+	entryByName = entryText + `s.account = $2 AND s.region = $3 AND s.name = $4`
+)
+
+func readEntry(ctx context.Context, tx *sqldb.Tx, k cacheKey, arn ARN) (*Entry, error) {
+	query, args := entryByARN, []any{sqldb.Millis(tx.Now), string(arn)}
+	if arn == "" {
+		query, args = entryByName, []any{sqldb.Millis(tx.Now), k.at.Account, k.at.Region, k.name}
+		arn = UnknownARN(k.at, k.name)
+	}
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading a secret: %w", err)
+	}
+	defer rows.Close()
+	e := &Entry{ARN: arn}
+	b := &board{}
+	for rows.Next() {
+		var row entryRow
+		if e.Secret, err = scanSecret(row.before(rows.Scan)); err != nil {
+			return nil, fmt.Errorf("reading a secret: %w", err)
+		}
+		b.now = append(b.now, pin{row.position.Int64, row.label.String, VersionID(row.id.String)})
+		if e.ARN = e.Secret.ARN; row.hasValue() {
+			e.current = row.version(e.ARN)
+		}
+	}
+	if e.current != nil {
+		e.current.Stages = b.stages(e.current.ID)
+	}
+	return e, rows.Err()
+}
+
+// entryRow is what entryText reads before the columns of the secret: NULL where
+// there is no label, or no version since the label is another than AWSCURRENT.
+type entryRow struct {
+	label, id, kind, keyID sql.NullString
+	position               sql.NullInt64
+	wrapped, ciphertext    []byte
+	created, accessed      sql.NullInt64
+}
+
+// before returns a scan that reads r, and what it is given from the columns
+// behind it.
+func (r *entryRow) before(scan func(...any) error) func(...any) error {
+	return func(more ...any) error {
+		own := []any{&r.label, &r.position, &r.id, &r.kind, &r.keyID, &r.wrapped, &r.ciphertext, &r.created, &r.accessed}
+		return scan(append(own, more...)...)
+	}
+}
+
+func (r *entryRow) hasValue() bool { return r.kind.Valid && r.kind.String != reserved }
+
+func (r *entryRow) version(arn ARN) *Version {
+	return &Version{ARN: arn, ID: VersionID(r.id.String), kind: r.kind.String,
+		sealed:  envelope.Sealed{KeyID: r.keyID.String, Wrapped: r.wrapped, Ciphertext: r.ciphertext},
+		Created: time.UnixMilli(r.created.Int64).UTC(), Accessed: sqldb.Time(r.accessed)}
+}
+
+// size estimates the bytes that e takes in memory, with the data key that it
+// may get.
+func (e *Entry) size() int {
+	const fixed = 1700 // the structs, the cipher, and the cache's own
+	n := fixed + len(e.ARN) + len(e.Secret.Name) + len(e.Secret.Description) + len(e.Secret.KMSKeyID) + 5*len(e.Secret.Policy)
+	for _, t := range slices.Concat(e.Secret.Tags, e.Secret.External.Metadata) {
+		n += 64 + len(t.Key) + len(t.Value)
+	}
+	if e.current == nil {
+		return n
+	}
+	for _, s := range e.current.Stages {
+		n += 32 + len(s)
+	}
+	return n + len(e.current.sealed.Ciphertext) + len(e.current.sealed.Wrapped)
+}
+
+// Read returns the version that GetSecretValue would read, and its value,
+// decrypted for this call alone; or the error that AWS answers: ErrNotFound or
+// ErrInvalidRequest. What it returns of the version is shared: do not change it.
+func (v *Vault) Read(ctx context.Context, arn ARN, sel Selector) (*Version, Value, error) {
+	e, err := v.LookupARN(ctx, arn)
+	if err == nil && e.headOnly {
+		e, err = v.load(ctx, keyOf(arn), arn)
+	}
+	if err != nil {
+		return nil, Value{}, err
+	}
+	if e.Secret == nil {
+		return nil, Value{}, notFound()
+	}
+	if err := e.Secret.RequireLive(); err != nil {
+		return nil, Value{}, err
+	}
+	if e.isCurrent(sel) {
+		value, err := v.openCurrent(ctx, e)
+		return e.current, value, err
+	}
+	return v.readOther(ctx, arn, sel)
+}
+
+// isCurrent reports whether sel means the version that the entry holds.
+func (e *Entry) isCurrent(sel Selector) bool {
+	return e.current != nil && (sel.ID == "" || sel.ID == e.current.ID) &&
+		(sel.Stage == "" || e.current.has(sel.Stage))
+}
+
+func (v *Vault) openCurrent(ctx context.Context, e *Entry) (Value, error) {
+	at := place(e.ARN, e.current.ID)
+	key := e.key.Load()
+	if key == nil {
+		var err error
+		if key, err = v.keys.DataKey(ctx, e.current.sealed, at); err != nil {
+			return Value{}, openFault(e.current, err)
+		}
+		e.key.Store(key)
+	}
+	plain, err := key.Open(e.current.sealed.Ciphertext, at)
+	if err != nil {
+		return Value{}, openFault(e.current, err)
+	}
+	return e.current.value(plain), nil
+}
+
+// readOther reads a version that is not the current one.
+func (v *Vault) readOther(ctx context.Context, arn ARN, sel Selector) (*Version, Value, error) {
+	var version *Version
+	err := v.db.Read(ctx, func(tx *sqldb.Tx) error {
+		_, err := v.FindLive(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		version, err = v.Select(ctx, tx, arn, sel)
+		return err
+	})
+	if err != nil {
+		return nil, Value{}, err
+	}
+	value, err := v.Open(ctx, version)
+	return version, value, err
 }

@@ -1,10 +1,12 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
@@ -66,7 +68,7 @@ func (v *Vault) Stages(ctx context.Context, tx *sqldb.Tx, arn ARN) (map[VersionI
 // attach puts a label on a version, off any other. It knows nothing of
 // AWSCURRENT's consequences.
 func attach(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, label string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO secret_labels (position, arn, label, version)
+	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (position, arn, label, version)
 		VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM secret_labels WHERE arn = $1), $1, $2, $3)
 		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position
 		WHERE secret_labels.version <> excluded.version`, arn, label, id)
@@ -77,31 +79,134 @@ func attach(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, label stri
 }
 
 func detach(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) error {
-	_, err := tx.Exec(ctx, `DELETE FROM secret_labels WHERE arn = $1 AND label = $2`, arn, label)
+	_, err := changeValue(ctx, tx, `DELETE FROM secret_labels WHERE arn = $1 AND label = $2`, arn, label)
 	if err != nil {
 		return fmt.Errorf("detaching %s: %w", label, err)
 	}
 	return nil
 }
 
-// attachAll attaches the labels that a new value names. A new AWSCURRENT ends a
-// rotation under way: AWSPENDING goes, unless the caller named it too.
-func attachAll(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, labels []string) (promoted bool, err error) {
-	named := map[string]bool{}
-	for _, l := range labels {
-		named[l] = true
+// attachAll attaches the labels that a new value names and returns all that its
+// version then has. A new AWSCURRENT ends a rotation under way: AWSPENDING goes,
+// unless the caller named it too.
+//
+// It reads the secret's labels once and writes only what differs: every new
+// value comes this way.
+func attachAll(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, labels []string) ([]string, error) {
+	b, err := readBoard(ctx, tx, arn)
+	if err != nil {
+		return nil, err
 	}
-	if named[Current] && !named[Pending] {
-		if err := detach(ctx, tx, arn, Pending); err != nil {
-			return false, err
+	if slices.Contains(labels, Current) && !slices.Contains(labels, Pending) {
+		b.remove(Pending)
+	}
+	for _, l := range labels {
+		if from := b.holder(l); l == Current && from != "" && from != id {
+			b.set(Current, id)
+			b.set(Previous, from)
+		} else {
+			b.set(l, id)
 		}
 	}
-	for _, l := range labels {
-		if err := move(ctx, tx, arn, id, l); err != nil {
-			return false, err
+	stages := b.stages(id)
+	if len(stages) > maxLabels {
+		return nil, errTooManyLabels()
+	}
+	return stages, b.save(ctx, tx, arn)
+}
+
+// board is all labels of a secret, in the order in which they were attached.
+type board struct {
+	now, before []pin
+	last        int64 // the highest position
+}
+
+type pin struct {
+	position int64
+	label    string
+	version  VersionID
+}
+
+func readBoard(ctx context.Context, tx *sqldb.Tx, arn ARN) (*board, error) {
+	rows, err := tx.Query(ctx, `SELECT position, label, version FROM secret_labels WHERE arn = $1`, arn)
+	if err != nil {
+		return nil, fmt.Errorf("reading staging labels: %w", err)
+	}
+	defer rows.Close()
+	b := &board{}
+	for rows.Next() {
+		var p pin
+		if err := rows.Scan(&p.position, &p.label, &p.version); err != nil {
+			return nil, fmt.Errorf("reading staging labels: %w", err)
+		}
+		b.before, b.last = append(b.before, p), max(b.last, p.position)
+	}
+	b.now = slices.Clone(b.before)
+	return b, rows.Err()
+}
+
+func (b *board) find(label string) int {
+	return slices.IndexFunc(b.now, func(p pin) bool { return p.label == label })
+}
+
+func (b *board) holder(label string) VersionID {
+	if i := b.find(label); i >= 0 {
+		return b.now[i].version
+	}
+	return ""
+}
+
+func (b *board) remove(label string) {
+	b.now = slices.DeleteFunc(b.now, func(p pin) bool { return p.label == label })
+}
+
+// set puts a label on a version; one that is there already keeps its place.
+func (b *board) set(label string, id VersionID) {
+	if b.holder(label) == id {
+		return
+	}
+	b.remove(label)
+	b.last++
+	b.now = append(b.now, pin{b.last, label, id})
+}
+
+func (b *board) stages(id VersionID) (all []string) {
+	slices.SortFunc(b.now, func(p, q pin) int { return cmp.Compare(p.position, q.position) })
+	for _, p := range b.now {
+		if p.version == id {
+			all = append(all, p.label)
 		}
 	}
-	return named[Current], underLimit(ctx, tx, arn, id)
+	return all
+}
+
+func (b *board) save(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+	for _, p := range b.before {
+		if b.find(p.label) >= 0 {
+			continue
+		}
+		if err := detach(ctx, tx, arn, p.label); err != nil {
+			return err
+		}
+	}
+	for _, p := range b.now {
+		if slices.Contains(b.before, p) {
+			continue
+		}
+		if err := p.save(ctx, tx, arn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p pin) save(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (arn, position, label, version) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position`, arn, p.position, p.label, p.version)
+	if err != nil {
+		return fmt.Errorf("attaching %s: %w", p.label, err)
+	}
+	return nil
 }
 
 // move puts a label on a version. With AWSCURRENT goes AWSPREVIOUS: onto the
@@ -126,9 +231,13 @@ func move(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, label string
 func underLimit(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
 	all, err := stages(ctx, tx, arn, id)
 	if err == nil && len(all) > maxLabels {
-		return ErrLimitExceeded.Errorf("You can't attach more than %d staging labels to a version of a secret.", maxLabels)
+		return errTooManyLabels()
 	}
 	return err
+}
+
+func errTooManyLabels() error {
+	return ErrLimitExceeded.Errorf("You can't attach more than %d staging labels to a version of a secret.", maxLabels)
 }
 
 // MoveLabel is UpdateSecretVersionStage: it moves label from one version to
@@ -148,19 +257,19 @@ func (v *Vault) MoveLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label stri
 		return err
 	}
 	if version == nil {
-		return ErrNotFound.Errorf("Secrets Manager can't find the specified secret value for VersionId: %s", to)
+		return missing(ctx, tx, arn, to)
 	}
 	if err := move(ctx, tx, arn, to, label); err != nil {
 		return err
 	}
-	return errors.Join(underLimit(ctx, tx, arn, to), touch(ctx, tx, arn))
+	return errors.Join(underLimit(ctx, tx, arn, to), v.touch(ctx, tx, arn))
 }
 
 func (v *Vault) removeLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) error {
 	if label == Current {
 		return ErrInvalidParameter.Errorf("You can't remove the staging label AWSCURRENT from a version. You can only move it to another version with MoveToVersionId.")
 	}
-	return errors.Join(detach(ctx, tx, arn, label), touch(ctx, tx, arn))
+	return errors.Join(detach(ctx, tx, arn, label), v.touch(ctx, tx, arn))
 }
 
 // checkFrom makes sure that the caller knows where the label is now.

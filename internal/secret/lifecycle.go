@@ -3,12 +3,18 @@ package secret
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
+
+// ownerTag shows on a managed secret which service it belongs to.
+const ownerTag = "aws:secretsmanager:owningService"
 
 // New describes a secret to be created.
 type New struct {
@@ -18,6 +24,10 @@ type New struct {
 	KMSKeyID    string
 	Type        string
 	Tags        []Tag
+	// OwningService makes the secret one that only this service changes, such as
+	// rds. Its tag aws:secretsmanager:owningService comes by itself.
+	OwningService string
+	Replicas      []ReplicaRegion
 }
 
 // Create makes a secret, with a first version if version is not nil.
@@ -25,7 +35,8 @@ type New struct {
 // A secret of that name whose version version.ID exists is a *TakenError: the
 // request may be a repetition. Any other secret of that name is ErrExists, or
 // ErrInvalidRequest when it is scheduled for deletion. One whose recovery window
-// has ended is purged, and its ARN returned.
+// has ended is purged, and its ARN returned. The version's Slot must have the
+// secret's KMSKeyID.
 func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {
 	if purged, err = v.makeFree(ctx, tx, n, version); err != nil {
 		return "", err
@@ -35,10 +46,13 @@ func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Versio
 
 func (v *Vault) insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) error {
 	now, at := sqldb.Millis(tx.Now), n.ARN.Place()
-	_, err := tx.Exec(ctx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
+	if n.OwningService != "" {
+		n.Tags = append(n.Tags[:len(n.Tags):len(n.Tags)], Tag{Key: ownerTag, Value: n.OwningService})
+	}
+	_, err := change(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
 			owning_service, tagged, created_at, changed_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, '', 0, $8, $8)`,
-		n.ARN, at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, now)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)`,
+		n.ARN, at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, n.OwningService, now)
 	if err != nil {
 		return fmt.Errorf("creating a secret: %w", err)
 	}
@@ -47,11 +61,18 @@ func (v *Vault) insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *
 			return err
 		}
 	}
-	if version == nil {
+	if version != nil { // nothing has this ARN yet, so nothing need be asked or moved
+		if err := insert(ctx, tx, version, tx.Now); err != nil {
+			return err
+		}
+		if err := (pin{1, Current, version.ID}).save(ctx, tx, n.ARN); err != nil {
+			return err
+		}
+	}
+	if len(n.Replicas) == 0 {
 		return nil
 	}
-	_, _, err = v.Put(ctx, tx, version, nil)
-	return err
+	return v.AddReplicas(ctx, tx, n.ARN, n.Replicas)
 }
 
 func (v *Vault) makeFree(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {
@@ -59,8 +80,11 @@ func (v *Vault) makeFree(ctx context.Context, tx *sqldb.Tx, n New, version *Vers
 	if err != nil {
 		return "", fmt.Errorf("looking up a name: %w", err)
 	}
+	if arn == UnknownARN(n.ARN.Place(), n.Name) {
+		return "", nil
+	}
 	old, err := v.Find(ctx, tx, arn)
-	if errors.Is(err, ErrNotFound) { // free, or its recovery window has ended
+	if errors.Is(err, ErrNotFound) { // its recovery window has ended
 		return arn, v.Purge(ctx, tx, arn)
 	}
 	if err != nil {
@@ -73,7 +97,7 @@ func (v *Vault) makeFree(ctx context.Context, tx *sqldb.Tx, n New, version *Vers
 }
 
 func (v *Vault) takenBy(ctx context.Context, tx *sqldb.Tx, old *Secret, version *Version) error {
-	if version != nil {
+	if version != nil && !old.IsReplica() {
 		same, err := v.ByID(ctx, tx, old.ARN, version.ID)
 		if err != nil {
 			return err
@@ -86,20 +110,40 @@ func (v *Vault) takenBy(ctx context.Context, tx *sqldb.Tx, old *Secret, version 
 }
 
 // Change describes an UpdateSecret; nil fields stay as they are.
-type Change struct{ Description, KMSKeyID, Type *string }
+type Change struct {
+	Description, Type *string
+	Key               *Rekeying // see Rekey
+}
 
-// Update changes what c names.
+// Update changes what c names. It returns ErrStale when c.Key no longer fits.
 func (v *Vault) Update(ctx context.Context, tx *sqldb.Tx, arn ARN, c Change) error {
-	_, err := tx.Exec(ctx, `UPDATE secrets SET description = COALESCE($2, description),
-		kms_key_id = COALESCE($3, kms_key_id), type = COALESCE($4, type) WHERE arn = $1`,
-		arn, c.Description, c.KMSKeyID, c.Type)
+	if c.Key != nil {
+		if err := v.rekey(ctx, tx, arn, c.Key); err != nil {
+			return err
+		}
+	}
+	_, err := change(ctx, tx, `UPDATE secrets SET description = COALESCE($2, description), type = COALESCE($3, type)
+		WHERE arn = $1`, arn, c.Description, c.Type)
 	if err != nil {
 		return fmt.Errorf("updating a secret: %w", err)
 	}
-	return touch(ctx, tx, arn)
+	return v.touch(ctx, tx, arn)
 }
 
-// Delete schedules deletion for the moment at.
+// SetExternal stores what RotateSecret says of a managed external secret.
+func (v *Vault) SetExternal(ctx context.Context, tx *sqldb.Tx, arn ARN, e External) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("storing an external secret: %w", err)
+	}
+	if _, err := change(ctx, tx, `UPDATE secrets SET external = $2 WHERE arn = $1`, arn, string(text)); err != nil {
+		return fmt.Errorf("storing an external secret: %w", err)
+	}
+	return v.touch(ctx, tx, arn)
+}
+
+// Delete schedules deletion for the moment at. A secret with replicas is
+// ErrInvalidParameter.
 func (v *Vault) Delete(ctx context.Context, tx *sqldb.Tx, arn ARN, at time.Time) error {
 	s, err := v.Find(ctx, tx, arn)
 	if err != nil {
@@ -108,8 +152,11 @@ func (v *Vault) Delete(ctx context.Context, tx *sqldb.Tx, arn ARN, at time.Time)
 	if s.Deleted() {
 		return ErrInvalidRequest.Errorf("You can't perform this operation on the secret because it was already scheduled for deletion.")
 	}
-	_, err = tx.Exec(ctx, `UPDATE secrets SET delete_at = $2 WHERE arn = $1`, arn, sqldb.Millis(at))
-	return errors.Join(err, touch(ctx, tx, arn))
+	if err := v.requireNoReplicas(ctx, tx, arn); err != nil {
+		return err
+	}
+	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = $2 WHERE arn = $1`, arn, sqldb.Millis(at))
+	return errors.Join(err, v.touch(ctx, tx, arn))
 }
 
 // Restore takes back a scheduled deletion; on another secret it does nothing.
@@ -118,15 +165,54 @@ func (v *Vault) Restore(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, er
 	if err != nil || !s.Deleted() {
 		return s, err
 	}
-	_, err = tx.Exec(ctx, `UPDATE secrets SET delete_at = NULL WHERE arn = $1`, arn)
-	return s, errors.Join(err, touch(ctx, tx, arn))
+	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = NULL WHERE arn = $1`, arn)
+	return s, errors.Join(err, v.touch(ctx, tx, arn))
+}
+
+// requireNoReplicas returns ErrInvalidParameter for a secret that has replicas:
+// they go first.
+func (v *Vault) requireNoReplicas(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+	replicas, err := v.Replicas(ctx, tx, arn)
+	if err != nil || len(replicas) == 0 {
+		return err
+	}
+	regions := make([]string, len(replicas))
+	for i, r := range replicas {
+		regions[i] = r.Region
+	}
+	slices.Sort(regions)
+	return ErrInvalidParameter.Errorf("You can't delete secret %s that still has replica regions [%s].", arn, strings.Join(regions, ", "))
+}
+
+// DeleteNow is ForceDeleteWithoutRecovery: it removes a secret at once, also one
+// that is scheduled for deletion. One that does not exist is no error; one with
+// replicas is ErrInvalidParameter. It returns the versions that there were.
+func (v *Vault) DeleteNow(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]VersionID, error) {
+	if err := v.requireNoReplicas(ctx, tx, arn); err != nil {
+		return nil, err
+	}
+	all, err := v.VersionIDs(ctx, tx, arn)
+	if err != nil {
+		return nil, err
+	}
+	return all, v.Purge(ctx, tx, arn)
+}
+
+// VersionIDs returns the ids of all versions of a secret, the oldest first.
+func (v *Vault) VersionIDs(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]VersionID, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM secret_versions WHERE arn = $1 ORDER BY created_at, id`, arn)
+	if err != nil {
+		return nil, fmt.Errorf("reading version ids: %w", err)
+	}
+	return versionIDs(rows)
 }
 
 // Purge removes a secret and all its versions at once. An unknown ARN is no
 // error.
 func (v *Vault) Purge(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	for _, table := range []string{"secret_labels", "secret_versions", "secret_tags", "secrets"} {
-		if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE arn = $1`, arn); err != nil {
+	for _, table := range []string{"secret_labels", "secret_versions", "secret_tags", "secret_replicas",
+		"secret_removed_versions", "secret_cleanups", "secrets"} {
+		if _, err := change(ctx, tx, `DELETE FROM `+table+` WHERE arn = $1`, arn); err != nil {
 			return fmt.Errorf("removing a secret: %w", err)
 		}
 	}

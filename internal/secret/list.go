@@ -2,9 +2,7 @@ package secret
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -13,95 +11,203 @@ import (
 // Page asks for part of the list of secrets.
 type Page struct {
 	At          Place
-	WithDeleted bool   // IncludePlannedDeletion
-	Descending  bool   // newest first
+	Filters     []Filter // all of them must match
+	WithDeleted bool     // IncludePlannedDeletion
+	By          Order
+	Descending  bool
 	Limit       int    // 1 to 100
 	Token       string // of the page before; empty: the first
 }
 
-// cursor is the position after a page: the last secret's creation and ARN. New
-// secrets and deletions between two pages move nothing.
-type cursor struct {
-	created int64
-	arn     ARN
-}
+// Order is what a list is sorted by. Secrets that are equal in it are in the
+// order of their ARNs.
+type Order int
 
-func (c cursor) token() string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "1|%d|%s", c.created, c.arn))
-}
+// The orders of ListSecrets' SortBy.
+const (
+	ByCreated  Order = iota
+	ByAccessed       // by days; never read comes first, and within a day the oldest secret
+	ByChanged
+	ByName
+)
 
-func parseCursor(token string) (cursor, error) {
-	raw, err := base64.RawURLEncoding.DecodeString(token)
-	f := strings.SplitN(string(raw), "|", 3)
-	if err != nil || len(f) != 3 || f[0] != "1" {
-		return cursor{}, ErrInvalidNextToken.Errorf("The NextToken value is invalid.")
-	}
-	created, err := strconv.ParseInt(f[1], 10, 64)
-	if err != nil {
-		return cursor{}, ErrInvalidNextToken.Errorf("The NextToken value is invalid.")
-	}
-	return cursor{created: created, arn: ARN(f[2])}, nil
-}
+const (
+	// batchSize is how many secrets are read at once: the largest page, and one
+	// more that tells that there is a next.
+	batchSize = 101
+	// maxLooked bounds how many secrets one call looks at when its filters let
+	// few through. A page may so be short, or empty, and still have a token.
+	maxLooked = 10_000
+)
 
-// List returns a page of secrets in the order of their creation, and the token
-// of the next page, empty on the last. A bad token is ErrInvalidNextToken.
+// List returns a page of secrets, and the token of the next page, empty on the
+// last. A bad token is ErrInvalidNextToken.
 func (v *Vault) List(ctx context.Context, tx *sqldb.Tx, p Page) (all []*Secret, next string, err error) {
-	query, args, err := p.query(sqldb.Millis(tx.Now))
+	after, err := p.start()
 	if err != nil {
 		return nil, "", err
 	}
-	if all, err = v.list(ctx, tx, query, args); err != nil {
+	w, err := p.walk(ctx, tx, after)
+	if err != nil {
 		return nil, "", err
 	}
-	if len(all) > p.Limit {
-		all = all[:p.Limit]
-		last := all[p.Limit-1]
-		next = cursor{created: sqldb.Millis(last.Created), arn: last.ARN}.token()
-	}
-	for _, s := range all {
-		if s.Tags == nil {
-			continue
-		}
-		if s.Tags, err = tags(ctx, tx, s.ARN); err != nil {
+	for len(all) <= p.Limit && !w.ended() {
+		batch, err := w.batch(ctx, tx, p.wants(len(all)))
+		if err != nil {
 			return nil, "", err
 		}
-	}
-	return all, next, nil
-}
-
-// query asks for one row more than the page holds, to know if there is more.
-func (p Page) query(now int64) (query string, args []any, err error) {
-	args = []any{p.At.Account, p.At.Region, p.WithDeleted, now, p.Limit + 1}
-	query = `SELECT ` + secretColumns + ` FROM secrets WHERE account = $1 AND region = $2
-		AND (delete_at IS NULL OR ($3 AND delete_at > $4))`
-	order, after := "", ">"
-	if p.Descending {
-		order, after = " DESC", "<"
-	}
-	if p.Token != "" {
-		c, err := parseCursor(p.Token)
+		found, err := loadPage(ctx, tx, p, batch)
 		if err != nil {
-			return "", nil, err
+			return nil, "", err
 		}
-		query += ` AND (created_at, arn) ` + after + ` ($6, $7)`
-		args = append(args, c.created, c.arn)
+		all = append(all, p.matching(found)...)
 	}
-	return query + ` ORDER BY created_at` + order + `, arn` + order + ` LIMIT $5`, args, nil
+	switch {
+	case len(all) > p.Limit:
+		all = all[:p.Limit]
+		return all, p.token(p.positionOf(all[p.Limit-1])), nil
+	case w.more():
+		return all, p.token(w.at), nil
+	}
+	return all, "", nil
 }
 
-func (v *Vault) list(ctx context.Context, tx *sqldb.Tx, query string, args []any) ([]*Secret, error) {
-	rows, err := tx.Query(ctx, query, args...)
+// wants is how many secrets to read when the page has n.
+func (p Page) wants(n int) int {
+	if len(p.Filters) == 0 {
+		return p.Limit + 1 - n
+	}
+	return batchSize
+}
+
+func (p Page) matching(found []*Secret) (all []*Secret) {
+	for _, s := range found {
+		if p.matches(s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func (p Page) matches(s *Secret) bool {
+	for _, f := range p.Filters {
+		if !f.matches(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// inList stands for batchSize values in a statement, from $1 on; a list of fewer
+// is filled up with empty ones. So one text, prepared once, serves every page.
+var inList = func() string {
+	var b strings.Builder
+	for i := range batchSize {
+		fmt.Fprintf(&b, ",$%d", i+1)
+	}
+	return "(" + b.String()[1:] + ")"
+}()
+
+// inArgs is the values of inList, with room for more arguments.
+func inArgs(arns []ARN) []any {
+	args := make([]any, batchSize, batchSize+2)
+	for i := range args {
+		args[i] = ""
+		if i < len(arns) {
+			args[i] = string(arns[i])
+		}
+	}
+	return args
+}
+
+// loadPage returns those of arns, at most batchSize, that the list shows, in
+// their order and with their tags.
+func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret, error) {
+	if len(arns) == 0 {
+		return nil, nil
+	}
+	args := append(inArgs(arns), p.WithDeleted, sqldb.Millis(tx.Now))
+	rows, err := tx.Query(ctx, loadText, args...)
 	if err != nil {
-		return nil, fmt.Errorf("listing secrets: %w", err)
+		return nil, fmt.Errorf("reading a page of secrets: %w", err)
 	}
 	defer rows.Close()
-	var all []*Secret
+	byARN := make(map[ARN]*Secret, len(arns))
 	for rows.Next() {
 		s, err := scanSecret(rows.Scan)
 		if err != nil {
-			return nil, fmt.Errorf("listing secrets: %w", err)
+			return nil, fmt.Errorf("reading a page of secrets: %w", err)
 		}
-		all = append(all, s)
+		byARN[s.ARN] = s
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading a page of secrets: %w", err)
+	}
+	if err := addTags(ctx, tx, byARN); err != nil {
+		return nil, err
+	}
+	found := make([]*Secret, 0, len(byARN))
+	for _, arn := range arns {
+		if s := byARN[arn]; s != nil {
+			found = append(found, s)
+		}
+	}
+	return found, nil
+}
+
+var loadText = `SELECT ` + secretColumns + ` FROM secrets WHERE arn IN ` + inList + `
+	AND (delete_at IS NULL OR ($102 AND delete_at > $103))`
+
+// addTags reads the tags of all secrets that ever had one.
+func addTags(ctx context.Context, tx *sqldb.Tx, byARN map[ARN]*Secret) error {
+	var tagged []ARN
+	for arn, s := range byARN {
+		if s.Tags != nil {
+			tagged = append(tagged, arn)
+		}
+	}
+	if len(tagged) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, tagsText, inArgs(tagged)...)
+	if err != nil {
+		return fmt.Errorf("reading the tags of a page: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var arn ARN
+		var t Tag
+		if err := rows.Scan(&arn, &t.Key, &t.Value); err != nil {
+			return fmt.Errorf("reading the tags of a page: %w", err)
+		}
+		byARN[arn].Tags = append(byARN[arn].Tags, t)
+	}
+	return rows.Err()
+}
+
+var tagsText = `SELECT arn, tag_key, tag_value FROM secret_tags WHERE arn IN ` + inList + ` ORDER BY arn, position`
+
+// StagesOf is Stages of at most 100 secrets in one statement.
+func (v *Vault) StagesOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN]map[VersionID][]string, error) {
+	rows, err := tx.Query(ctx, stagesText, inArgs(arns)...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
+	}
+	defer rows.Close()
+	all := make(map[ARN]map[VersionID][]string, len(arns))
+	for rows.Next() {
+		var arn ARN
+		var id VersionID
+		var label string
+		if err := rows.Scan(&arn, &id, &label); err != nil {
+			return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
+		}
+		if all[arn] == nil {
+			all[arn] = map[VersionID][]string{}
+		}
+		all[arn][id] = append(all[arn][id], label)
 	}
 	return all, rows.Err()
 }
+
+var stagesText = `SELECT arn, version, label FROM secret_labels WHERE arn IN ` + inList + ` ORDER BY arn, position`

@@ -61,7 +61,7 @@ type Secret struct {
 	Accessed      *time.Time // midnight UTC of the last day it was read
 	DeleteAt      *time.Time // scheduled for deletion
 	Policy        string     // the resource policy, as it was put; empty: none
-	PrimaryRegion string     // set once the secret is or was made by replication
+	PrimaryRegion string     // of a secret with replicas, and of these; empty: not replicated
 	External      External   // of a managed external secret
 }
 
@@ -86,14 +86,76 @@ func (s *Secret) RequireLive() error {
 	return nil
 }
 
+// IsReplica reports whether the secret is the copy of one in another region.
+func (s *Secret) IsReplica() bool {
+	return s.PrimaryRegion != "" && s.PrimaryRegion != s.ARN.Place().Region
+}
+
+// PrimaryARN returns the ARN of the secret that this one is a replica of, or else
+// its own.
+func (s *Secret) PrimaryARN() ARN {
+	if s.IsReplica() {
+		return s.ARN.In(s.PrimaryRegion)
+	}
+	return s.ARN
+}
+
+// RequirePrimary returns ErrInvalidParameter for a replica: whatever changes it
+// is done to its primary.
+func (s *Secret) RequirePrimary() error {
+	if s.IsReplica() {
+		return ErrInvalidParameter.Errorf("Operation not permitted on a replica secret. Call must be made in primary secret's region.")
+	}
+	return nil
+}
+
+// RequireUnmanaged returns ErrInvalidRequest for a secret that another service
+// manages: value, tags and policy are that service's business ("Secrets managed
+// by other AWS services" in the AWS guide).
+func (s *Secret) RequireUnmanaged() error {
+	if s.OwningService != "" {
+		return ErrInvalidRequest.Errorf("The secret is managed by another service, and you must use that service to update it.")
+	}
+	return nil
+}
+
+// RequireEditable returns why value, tags, policy and description may not be
+// changed through the API, or nil.
+func (s *Secret) RequireEditable() error {
+	if err := s.RequireLive(); err != nil {
+		return err
+	}
+	if err := s.RequirePrimary(); err != nil {
+		return err
+	}
+	return s.RequireUnmanaged()
+}
+
 // Vault is all secrets of a server.
 type Vault struct {
-	db   *sqldb.DB
-	keys *envelope.Keyring
+	db    *sqldb.DB
+	keys  *envelope.Keyring
+	cache *cache
+	pokes chan struct{} // what has to be done in the background has changed
 }
 
 // NewVault returns a Vault that keeps its tables in db and seals with keys.
-func NewVault(db *sqldb.DB, keys *envelope.Keyring) *Vault { return &Vault{db: db, keys: keys} }
+func NewVault(db *sqldb.DB, keys *envelope.Keyring) *Vault {
+	v := &Vault{db: db, keys: keys, cache: newCache(), pokes: make(chan struct{}, 1)}
+	db.Watch(v.cache.watch)
+	return v
+}
+
+// Pokes wakes whoever carries changes to replicas and removes old versions.
+func (v *Vault) Pokes() <-chan struct{} { return v.pokes }
+
+// Poke makes Pokes ready.
+func (v *Vault) Poke() {
+	select {
+	case v.pokes <- struct{}{}:
+	default: // one is waiting already
+	}
+}
 
 // Schema is the tables of this package.
 var Schema = sqldb.Schema{Name: "secret", Steps: []string{`
@@ -135,7 +197,36 @@ CREATE TABLE secret_replicas ( -- one row for each region of a primary's Replica
 	region TEXT NOT NULL, kms_key_id TEXT NOT NULL,
 	status TEXT NOT NULL, message TEXT NOT NULL,
 	PRIMARY KEY (arn, region)
-);`}}
+);`, `
+-- What ListSecrets sorts by; its other orders have their indexes from the start.
+-- The order of accesses is the day of the last one, 0 for never, and within a day
+-- the order of creation: so a new secret comes to the end of those never read.
+ALTER TABLE secrets ADD COLUMN accessed_order BIGINT GENERATED ALWAYS AS
+	(COALESCE(accessed_at, 0) / 86400000 * 8796093022208 + created_at) VIRTUAL;
+CREATE INDEX secrets_changed ON secrets (account, region, changed_at, arn);
+CREATE INDEX secrets_accessed ON secrets (account, region, accessed_order, arn);`, `
+ALTER TABLE secret_versions ADD COLUMN kms_key_id TEXT NOT NULL DEFAULT ''; -- of the secret when the value was sealed
+ALTER TABLE secret_versions ADD COLUMN origin BYTEA; -- of a replica's version: see Version.origin
+ALTER TABLE secret_replicas ADD COLUMN overwrite BIGINT NOT NULL DEFAULT 0; -- 1: a secret of that name gives way
+CREATE INDEX secret_replicas_waiting ON secret_replicas (arn, region) WHERE status = 'InProgress';
+CREATE TABLE secret_removed_versions ( -- the latest versions that the clean-up took
+	arn TEXT NOT NULL, id TEXT NOT NULL, removed_at BIGINT NOT NULL,
+	PRIMARY KEY (arn, id)
+);
+CREATE TABLE secret_cleanups ( -- secrets with more versions than the quota
+	arn TEXT PRIMARY KEY,
+	at BIGINT NOT NULL -- when the next one may go
+);
+CREATE INDEX secret_cleanups_at ON secret_cleanups (at);`, `
+-- labels are read and moved with every value: one tree holds them, not two
+CREATE TABLE secret_labels_new (
+	position BIGINT NOT NULL, -- the order in which labels were attached
+	arn TEXT NOT NULL, label TEXT NOT NULL, version TEXT NOT NULL,
+	PRIMARY KEY (arn, label)
+) WITHOUT ROWID;
+INSERT INTO secret_labels_new SELECT position, arn, label, version FROM secret_labels;
+DROP TABLE secret_labels;
+ALTER TABLE secret_labels_new RENAME TO secret_labels;`}}
 
 const secretColumns = `arn, name, description, kms_key_id, type, owning_service, tagged,
 	created_at, changed_at, accessed_at, delete_at, resource_policy, primary_region, external`
@@ -214,18 +305,31 @@ func tags(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Tag, error) {
 
 // SetTag sets one tag, keeping the place of a key that exists.
 func (v *Vault) SetTag(ctx context.Context, tx *sqldb.Tx, arn ARN, t Tag) error {
-	_, err := tx.Exec(ctx, `INSERT INTO secret_tags (position, arn, tag_key, tag_value)
+	_, err := change(ctx, tx, `INSERT INTO secret_tags (position, arn, tag_key, tag_value)
 		VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM secret_tags WHERE arn = $1), $1, $2, $3)
 		ON CONFLICT (arn, tag_key) DO UPDATE SET tag_value = excluded.tag_value`, arn, t.Key, t.Value)
 	if err != nil {
 		return fmt.Errorf("setting a tag: %w", err)
 	}
-	_, err = tx.Exec(ctx, `UPDATE secrets SET tagged = 1 WHERE arn = $1`, arn)
+	_, err = change(ctx, tx, `UPDATE secrets SET tagged = 1 WHERE arn = $1`, arn)
 	return err
 }
 
-// touch moves LastChangedDate.
-func touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	_, err := tx.Exec(ctx, `UPDATE secrets SET changed_at = $2 WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
-	return err
+// FindEditable is Find for operations that change a secret: see RequireEditable.
+func (v *Vault) FindEditable(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, error) {
+	s, err := v.Find(ctx, tx, arn)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.RequireEditable()
+}
+
+// touch moves LastChangedDate, and has every change of a secret carried to its
+// replicas: each method that changes something calls it.
+func (v *Vault) touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = $2 WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
+	if err != nil {
+		return fmt.Errorf("moving LastChangedDate: %w", err)
+	}
+	return v.outdate(ctx, tx, arn)
 }

@@ -6,14 +6,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/envelope"
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
-
-// maxVersions is AWS's quota of versions of one secret.
-const maxVersions = 100
 
 // Value is a secret's value: text or bytes, never both.
 type Value struct {
@@ -49,8 +47,12 @@ type Version struct {
 	Stages   []string // in the order in which they were attached
 	Created  time.Time
 	Accessed *time.Time // midnight UTC of the last day it was read
+	KMSKeyID string     // the secret's when the value was sealed; empty: the default key
 	kind     string
 	sealed   envelope.Sealed
+	// origin is what a version was made of whose value came from another one: the
+	// mark of that, so that one can tell whether it is still the same.
+	origin []byte
 }
 
 const (
@@ -64,30 +66,52 @@ func (v *Version) Reserved() bool { return v.kind == reserved }
 
 func place(arn ARN, id VersionID) string { return string(arn) + "|" + string(id) }
 
-// Seal encrypts a value for one version of one secret.
-func (v *Vault) Seal(ctx context.Context, arn ARN, id VersionID, value Value) (*Version, error) {
-	sealed, err := v.keys.Seal(ctx, value.bytes(), place(arn, id))
+// markBytes is how much of a ciphertext tells it from every other: it begins with
+// a random nonce.
+const markBytes = 16
+
+// mark tells a version's value, as it was sealed, from all others; empty for a
+// version without a value.
+func (v *Version) mark() []byte {
+	return v.sealed.Ciphertext[:min(markBytes, len(v.sealed.Ciphertext))]
+}
+
+// Slot is where a value is to be stored.
+type Slot struct {
+	ARN      ARN
+	ID       VersionID
+	KMSKeyID string // the secret's; empty: the default key
+}
+
+// Seal encrypts a value for one version of one secret, under the secret's key.
+// A key that does not serve is one of the failures of CheckKey.
+func (v *Vault) Seal(ctx context.Context, s Slot, value Value) (*Version, error) {
+	sealed, err := v.keys.SealWith(ctx, s.KMSKeyID, value.bytes(), place(s.ARN, s.ID))
 	if err != nil {
-		return nil, fmt.Errorf("sealing version %s: %w", id, err)
+		return nil, keyFault(fmt.Errorf("sealing version %s: %w", s.ID, err), cantEncrypt)
 	}
 	kind := binary
 	if value.Text != nil {
 		kind = text
 	}
-	return &Version{ARN: arn, ID: id, kind: kind, sealed: sealed}, nil
+	return &Version{ARN: s.ARN, ID: s.ID, KMSKeyID: s.KMSKeyID, kind: kind, sealed: sealed}, nil
 }
 
 // Open decrypts a version.
 func (v *Vault) Open(ctx context.Context, version *Version) (Value, error) {
 	plain, err := v.keys.Open(ctx, version.sealed, place(version.ARN, version.ID))
 	if err != nil {
-		return Value{}, fmt.Errorf("opening version %s of %s: %w", version.ID, version.ARN, err)
+		return Value{}, openFault(version, err)
 	}
-	if version.kind == binary {
-		return Value{Binary: plain}, nil
+	return version.value(plain), nil
+}
+
+func (v *Version) value(plain []byte) Value {
+	if v.kind == binary {
+		return Value{Binary: plain}
 	}
 	s := string(plain)
-	return Value{Text: &s}, nil
+	return Value{Text: &s}
 }
 
 // TakenError says that a ClientRequestToken is already the id of a version with
@@ -121,9 +145,9 @@ func (v *Vault) ByID(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (
 	version := &Version{ARN: arn, ID: id}
 	var created int64
 	var accessed sql.NullInt64
-	err := tx.QueryRow(ctx, `SELECT kind, key_id, wrapped, ciphertext, created_at, accessed_at
-		FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id).
-		Scan(&version.kind, &version.sealed.KeyID, &version.sealed.Wrapped, &version.sealed.Ciphertext, &created, &accessed)
+	err := tx.QueryRow(ctx, `SELECT kind, kms_key_id, key_id, wrapped, ciphertext, created_at, accessed_at
+		FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id).Scan(&version.kind, &version.KMSKeyID,
+		&version.sealed.KeyID, &version.sealed.Wrapped, &version.sealed.Ciphertext, &created, &accessed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // the caller asks whether there is one
 	}
@@ -152,7 +176,7 @@ func (v *Vault) Select(ctx context.Context, tx *sqldb.Tx, arn ARN, sel Selector)
 		return nil, err
 	}
 	if version == nil {
-		return nil, ErrNotFound.Errorf("Secrets Manager can't find the specified secret value for VersionId: %s", sel.ID)
+		return nil, missing(ctx, tx, arn, sel.ID)
 	}
 	if sel.Stage != "" && !version.has(sel.Stage) {
 		return nil, ErrInvalidRequest.Errorf("You provided a VersionStage that is not associated to the provided VersionId.")
@@ -200,10 +224,10 @@ func (v *Version) has(stage string) bool {
 // Accessed notes that a version was read today; AWS keeps the day only.
 func (v *Vault) Accessed(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
 	day := sqldb.Millis(today(tx.Now))
-	if _, err := tx.Exec(ctx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1`, arn, day); err != nil {
+	if _, err := changeValue(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1`, arn, day); err != nil {
 		return fmt.Errorf("noting an access: %w", err)
 	}
-	_, err := tx.Exec(ctx, `UPDATE secret_versions SET accessed_at = $3 WHERE arn = $1 AND id = $2`, arn, id, day)
+	_, err := changeValue(ctx, tx, `UPDATE secret_versions SET accessed_at = $3 WHERE arn = $1 AND id = $2`, arn, id, day)
 	return err
 }
 
@@ -217,18 +241,18 @@ func today(now time.Time) time.Time { return now.UTC().Truncate(24 * time.Hour) 
 // Put stores a sealed version and attaches labels to it: AWSCURRENT if none are
 // named, and AWSCURRENT as well on the first version of a secret. It returns
 // the version's labels and whether AWSCURRENT is new on it. A token in use is a
-// *TakenError, unless it is a reserved version, which takes its first value.
+// *TakenError, unless it is a reserved version, which takes its first value; that
+// of a version which the clean-up removed is ErrInvalidRequest. Beyond the quota
+// of versions it is ErrLimitExceeded.
 func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels []string) (stagesNow []string, promoted bool, err error) {
-	old, err := v.ByID(ctx, tx, version.ARN, version.ID)
-	switch {
-	case err != nil:
+	c, err := takeCensus(ctx, tx, version.ARN, version.ID)
+	if err != nil {
 		return nil, false, err
-	case old == nil:
-		labels, err = v.insert(ctx, tx, version, labels, keepAtLeast)
-	case old.Reserved():
-		err = fill(ctx, tx, version)
-	default:
-		return nil, false, &TakenError{Version: old}
+	}
+	if c.taken {
+		err = v.fillReserved(ctx, tx, version)
+	} else {
+		labels, err = v.add(ctx, tx, version, c, labels)
 	}
 	if err != nil {
 		return nil, false, err
@@ -236,40 +260,79 @@ func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels 
 	if len(labels) == 0 {
 		labels = []string{Current}
 	}
-	if promoted, err = attachAll(ctx, tx, version.ARN, version.ID, labels); err != nil {
+	if stagesNow, err = attachAll(ctx, tx, version.ARN, version.ID, labels); err != nil {
 		return nil, false, err
 	}
-	stagesNow, err = stages(ctx, tx, version.ARN, version.ID)
-	return stagesNow, promoted, errors.Join(err, touch(ctx, tx, version.ARN))
+	return stagesNow, slices.Contains(labels, Current), v.touch(ctx, tx, version.ARN)
 }
 
-// keepAtLeast is how long a version without labels is kept, whatever the quota
-// says ("Secrets Manager quotas" in the AWS guide).
-const keepAtLeast = 24 * time.Hour
+// census is what there is beside a version that is to be stored.
+type census struct {
+	versions int
+	taken    bool // its id is that of one of them
+	removed  bool // its id is that of one that the clean-up took
+}
 
-// insert adds the version and returns the labels it is to have. Beyond the quota
-// a version that has been without labels for long enough makes room.
-func (v *Vault) insert(ctx context.Context, tx *sqldb.Tx, version *Version, labels []string, keep time.Duration) ([]string, error) {
-	var count int
-	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_versions WHERE arn = $1`, version.ARN).Scan(&count)
+func takeCensus(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (c census, err error) {
+	err = tx.QueryRow(ctx, `SELECT (SELECT COUNT(*) FROM secret_versions WHERE arn = $1),
+		EXISTS (SELECT 1 FROM secret_versions WHERE arn = $1 AND id = $2),
+		EXISTS (SELECT 1 FROM secret_removed_versions WHERE arn = $1 AND id = $2)`, arn, id).Scan(&c.versions, &c.taken, &c.removed)
 	if err != nil {
-		return nil, fmt.Errorf("counting versions: %w", err)
+		return census{}, fmt.Errorf("counting versions: %w", err)
 	}
-	if count == 0 && len(labels) > 0 {
+	return c, nil
+}
+
+// fillReserved gives a reserved version its value; any other of that id is a
+// *TakenError.
+func (v *Vault) fillReserved(ctx context.Context, tx *sqldb.Tx, version *Version) error {
+	old, err := v.ByID(ctx, tx, version.ARN, version.ID)
+	if err != nil {
+		return err
+	}
+	if !old.Reserved() {
+		return &TakenError{Version: old}
+	}
+	return fill(ctx, tx, version)
+}
+
+// add inserts a version that a caller made and returns the labels it is to have.
+func (v *Vault) add(ctx context.Context, tx *sqldb.Tx, version *Version, c census, labels []string) ([]string, error) {
+	if err := v.room(ctx, tx, version, c, keepAtLeast); err != nil {
+		return nil, err
+	}
+	if c.versions == 0 && len(labels) > 0 {
 		labels = withCurrent(labels)
 	}
-	if count >= maxVersions {
-		if err := prune(ctx, tx, version.ARN, keep); err != nil {
-			return nil, err
+	return labels, insert(ctx, tx, version, tx.Now)
+}
+
+// room makes sure that one more version may be stored. At the quota, the clean-up
+// has to make room by removing versions of that age; otherwise it is
+// ErrLimitExceeded.
+func (v *Vault) room(ctx context.Context, tx *sqldb.Tx, version *Version, c census, age time.Duration) error {
+	if c.versions >= maxVersions {
+		if err := makeRoom(ctx, tx, version.ARN, c.versions, age); err != nil {
+			return err
+		}
+		if err := v.planCleanup(ctx, tx, version.ARN); err != nil {
+			return err
 		}
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO secret_versions (arn, id, kind, key_id, wrapped, ciphertext, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, version.ARN, version.ID, version.kind,
-		version.sealed.KeyID, version.sealed.Wrapped, version.sealed.Ciphertext, sqldb.Millis(tx.Now))
-	if err != nil {
-		return nil, fmt.Errorf("storing a version: %w", err)
+	if c.removed {
+		return errRemoved(version.ID)
 	}
-	return labels, nil
+	return nil
+}
+
+func insert(ctx context.Context, tx *sqldb.Tx, version *Version, created time.Time) error {
+	_, err := changeValue(ctx, tx, `INSERT INTO secret_versions (arn, id, kind, kms_key_id, key_id, wrapped, ciphertext, origin, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, version.ARN, version.ID, version.kind, version.KMSKeyID,
+		version.sealed.KeyID, version.sealed.Wrapped, version.sealed.Ciphertext, version.origin, sqldb.Millis(created))
+	if err != nil {
+		return fmt.Errorf("storing a version: %w", err)
+	}
+	return nil
 }
 
 func withCurrent(labels []string) []string {
@@ -282,29 +345,13 @@ func withCurrent(labels []string) []string {
 }
 
 func fill(ctx context.Context, tx *sqldb.Tx, version *Version) error {
-	_, err := tx.Exec(ctx, `UPDATE secret_versions SET kind = $3, key_id = $4, wrapped = $5, ciphertext = $6, created_at = $7
-		WHERE arn = $1 AND id = $2`, version.ARN, version.ID, version.kind,
+	_, err := changeValue(ctx, tx, `UPDATE secret_versions SET kind = $3, kms_key_id = $4, key_id = $5, wrapped = $6, ciphertext = $7, created_at = $8
+		WHERE arn = $1 AND id = $2`, version.ARN, version.ID, version.kind, version.KMSKeyID,
 		version.sealed.KeyID, version.sealed.Wrapped, version.sealed.Ciphertext, sqldb.Millis(tx.Now))
 	if err != nil {
 		return fmt.Errorf("storing a version: %w", err)
 	}
 	return nil
-}
-
-// prune makes room for one more version: of those without a label the oldest
-// goes, but none younger than keep. Otherwise it is ErrLimitExceeded.
-func prune(ctx context.Context, tx *sqldb.Tx, arn ARN, keep time.Duration) error {
-	res, err := tx.Exec(ctx, `DELETE FROM secret_versions WHERE arn = $1 AND id = (
-		SELECT v.id FROM secret_versions v WHERE v.arn = $1 AND v.created_at <= $2
-			AND NOT EXISTS (SELECT 1 FROM secret_labels l WHERE l.arn = v.arn AND l.version = v.id)
-		ORDER BY v.created_at, v.id LIMIT 1)`, arn, sqldb.Millis(tx.Now.Add(-keep)))
-	if err != nil {
-		return fmt.Errorf("removing an old version: %w", err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n > 0 {
-		return err
-	}
-	return ErrLimitExceeded.Errorf("The secret has %d versions, and each of them has staging labels or is younger than 24 hours.", maxVersions)
 }
 
 // Reserve makes the version of a rotation: AWSPENDING and no value yet. A token
@@ -314,28 +361,33 @@ func (v *Vault) Reserve(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID
 }
 
 // StagePending stores a sealed version as AWSPENDING, whatever had that label
-// before. A token in use is ErrExists.
+// before. A token in use is ErrExists. A rotation must not fail because there
+// were many before it: versions may be more than the quota until the clean-up may
+// take them, as long as it ever will; otherwise it is ErrLimitExceeded.
 func (v *Vault) StagePending(ctx context.Context, tx *sqldb.Tx, version *Version) error {
-	old, err := v.ByID(ctx, tx, version.ARN, version.ID)
+	c, err := takeCensus(ctx, tx, version.ARN, version.ID)
 	if err != nil {
 		return err
 	}
-	if old != nil {
-		return (&TakenError{Version: old}).Conflict()
+	if c.taken {
+		return (&TakenError{Version: version}).Conflict()
 	}
-	// A rotation must not fail because there were many before it: on this path
-	// the quota removes young versions too.
-	if _, err := v.insert(ctx, tx, version, nil, 0); err != nil {
+	if err := v.room(ctx, tx, version, c, 0); err != nil {
 		return err
 	}
-	return attach(ctx, tx, version.ARN, version.ID, Pending)
+	if err := insert(ctx, tx, version, tx.Now); err != nil {
+		return err
+	}
+	return errors.Join(attach(ctx, tx, version.ARN, version.ID, Pending), v.touch(ctx, tx, version.ARN))
 }
 
 // Remove takes a version and its labels away, as if it had never been.
 func (v *Vault) Remove(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
-	if _, err := tx.Exec(ctx, `DELETE FROM secret_labels WHERE arn = $1 AND version = $2`, arn, id); err != nil {
+	if _, err := changeValue(ctx, tx, `DELETE FROM secret_labels WHERE arn = $1 AND version = $2`, arn, id); err != nil {
 		return fmt.Errorf("removing version %s: %w", id, err)
 	}
-	_, err := tx.Exec(ctx, `DELETE FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id)
-	return err
+	if _, err := changeValue(ctx, tx, `DELETE FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id); err != nil {
+		return fmt.Errorf("removing version %s: %w", id, err)
+	}
+	return v.touch(ctx, tx, arn)
 }

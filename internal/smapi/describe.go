@@ -9,25 +9,29 @@ import (
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
-	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// entry is a secret as DescribeSecret and ListSecrets show it.
-func (s *Service) entry(ctx context.Context, tx *sqldb.Tx, found *secret.Secret) (types.SecretListEntry, error) {
+// entry is a secret as DescribeSecret and ListSecrets show it. state is nil if
+// rotation was never configured.
+func (s *Service) entry(found *secret.Secret, stages map[secret.VersionID][]string, state *scheduler.State) types.SecretListEntry {
 	e := types.SecretListEntry{ARN: ptr(string(found.ARN)), Name: &found.Name, Description: ifSet(found.Description),
 		KmsKeyId: ifSet(found.KMSKeyID), Type: ifSet(found.Type), OwningService: ifSet(found.OwningService),
 		CreatedDate: &found.Created, LastChangedDate: &found.Changed,
-		LastAccessedDate: found.Accessed, DeletedDate: found.DeleteAt, Tags: tagList(found.Tags)}
-	stages, err := s.vault.Stages(ctx, tx, found.ARN)
-	if err != nil {
-		return e, err
-	}
-	e.SecretVersionsToStages = stageMap(stages)
-	state, err := s.sched.State(ctx, tx, found.ARN)
+		LastAccessedDate: s.lastAccess(found.ARN, found.Accessed), DeletedDate: found.DeleteAt, Tags: tagList(found.Tags),
+		PrimaryRegion: ifSet(found.PrimaryRegion), SecretVersionsToStages: stageMap(stages),
+		ExternalSecretRotationRoleArn:  ifSet(found.External.RoleARN),
+		ExternalSecretRotationMetadata: externalMetadata(found.External.Metadata)}
 	if state != nil {
 		addRotation(&e, state)
 	}
-	return e, err
+	return e
+}
+
+func externalMetadata(all []secret.Tag) (list []types.ExternalSecretRotationMetadataItem) {
+	for _, m := range all {
+		list = append(list, types.ExternalSecretRotationMetadataItem{Key: &m.Key, Value: &m.Value})
+	}
+	return list
 }
 
 func tagList(tags []secret.Tag) []types.Tag {
@@ -65,68 +69,54 @@ func addRotation(e *types.SecretListEntry, st *scheduler.State) {
 }
 
 func (s *Service) describe(ctx context.Context, in *sm.DescribeSecretInput) (*sm.DescribeSecretOutput, error) {
+	arn := arnOf(in.SecretId)
 	var e types.SecretListEntry
+	var replicas []secret.Replica
 	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		found, err := s.vault.Find(ctx, tx, arnOf(in.SecretId))
+		found, err := s.vault.Find(ctx, tx, arn)
 		if err != nil {
 			return err
 		}
-		e, err = s.entry(ctx, tx, found)
+		stages, err := s.vault.Stages(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		state, err := s.sched.State(ctx, tx, found.PrimaryARN())
+		if err != nil {
+			return err
+		}
+		e = s.entry(found, stages, state)
+		replicas, err = s.vault.Replicas(ctx, tx, arn)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	out := described(&e)
+	out.ReplicationStatus = replicationStatus(replicas)
+	return out, nil
+}
+
+func described(e *types.SecretListEntry) *sm.DescribeSecretOutput {
 	return &sm.DescribeSecretOutput{ARN: e.ARN, Name: e.Name, Description: e.Description, KmsKeyId: e.KmsKeyId,
 		Type: e.Type, OwningService: e.OwningService, CreatedDate: e.CreatedDate, LastChangedDate: e.LastChangedDate,
 		LastAccessedDate: e.LastAccessedDate, DeletedDate: e.DeletedDate, Tags: e.Tags,
 		VersionIdsToStages: e.SecretVersionsToStages, RotationEnabled: e.RotationEnabled,
 		RotationLambdaARN: e.RotationLambdaARN, RotationRules: e.RotationRules,
-		LastRotatedDate: e.LastRotatedDate, NextRotationDate: e.NextRotationDate}, nil
+		LastRotatedDate: e.LastRotatedDate, NextRotationDate: e.NextRotationDate, PrimaryRegion: e.PrimaryRegion,
+		ExternalSecretRotationMetadata: e.ExternalSecretRotationMetadata,
+		ExternalSecretRotationRoleArn:  e.ExternalSecretRotationRoleArn}
 }
 
-func checkList(in *sm.ListSecretsInput) error {
-	var v wire.Violations
-	if in.MaxResults != nil {
-		v.Range("maxResults", ptr(int64(*in.MaxResults)), 1, 100)
-	}
-	v.Length("nextToken", in.NextToken, 1, 4096)
-	v.Enum("sortOrder", string(in.SortOrder), "asc", "desc")
-	v.Enum("sortBy", string(in.SortBy), "created-date", "last-accessed-date", "last-changed-date", "name")
-	if err := v.Err(); err != nil {
-		return err
-	}
-	if len(in.Filters) > 0 {
-		return secret.ErrInvalidParameter.Errorf("This server doesn't filter lists yet: leave Filters out.")
-	}
-	if in.SortBy != "" && in.SortBy != types.SortByTypeCreatedDate {
-		return secret.ErrInvalidParameter.Errorf("This server sorts lists by created-date only: leave SortBy out.")
-	}
-	return nil
-}
-
-func (s *Service) list(ctx context.Context, in *sm.ListSecretsInput) (*sm.ListSecretsOutput, error) {
-	page := secret.Page{At: here(ctx), Limit: 100, Token: orEmpty(in.NextToken),
-		WithDeleted: in.IncludePlannedDeletion != nil && *in.IncludePlannedDeletion,
-		Descending:  in.SortOrder == types.SortOrderTypeDesc}
-	if in.MaxResults != nil {
-		page.Limit = int(*in.MaxResults)
-	}
-	out := &sm.ListSecretsOutput{SecretList: []types.SecretListEntry{}}
-	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		found, next, err := s.vault.List(ctx, tx, page)
-		if err != nil {
-			return err
+// replicationStatus is the ReplicationStatus member; nil leaves it out.
+func replicationStatus(replicas []secret.Replica) (all []types.ReplicationStatusType) {
+	for _, r := range replicas {
+		key := r.KMSKeyID
+		if key == "" {
+			key = defaultKey
 		}
-		for _, f := range found {
-			e, err := s.entry(ctx, tx, f)
-			if err != nil {
-				return err
-			}
-			out.SecretList = append(out.SecretList, e)
-		}
-		out.NextToken = ifSet(next)
-		return nil
-	})
-	return out, err
+		all = append(all, types.ReplicationStatusType{Region: &r.Region, KmsKeyId: &key, Status: types.StatusType(r.Status),
+			StatusMessage: ifSet(r.Message), LastAccessedDate: r.Accessed})
+	}
+	return all
 }

@@ -20,7 +20,7 @@ func (s *Service) recordsTarget(ctx context.Context, in *keyturnapi.ListRotation
 	var v wire.Violations
 	v.Range("maxResults", &in.MaxResults, 0, 1000)
 	id := ifSet(in.SecretID)
-	res, err := s.target(ctx, &id, v.Err())
+	res, err := s.target(ctx, in, &id, v.Err())
 	in.SecretID = res.ARN
 	return res, err
 }

@@ -9,6 +9,7 @@ import (
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -27,14 +28,31 @@ func checkRotate(in *sm.RotateSecretInput) error {
 	}
 	var v wire.Violations
 	v.Length("rotationLambdaARN", in.RotationLambdaARN, 0, 2048)
+	v.Length("externalSecretRotationRoleArn", in.ExternalSecretRotationRoleArn, 20, 2048)
+	for i, m := range in.ExternalSecretRotationMetadata {
+		at := wire.Member("externalSecretRotationMetadata", i)
+		v.Required(at+".key", m.Key != nil)
+		v.Length(at+".key", m.Key, 1, 256)
+		v.Required(at+".value", m.Value != nil)
+		v.Length(at+".value", m.Value, 1, 2048)
+	}
+	if r := in.RotationRules; r != nil {
+		v.Length("rotationRules.duration", r.Duration, 2, 3)
+		v.Pattern("rotationRules.duration", r.Duration, hours)
+		v.Length("rotationRules.scheduleExpression", r.ScheduleExpression, 1, 256)
+		v.Pattern("rotationRules.scheduleExpression", r.ScheduleExpression, expression)
+	}
 	if err := v.Err(); err != nil {
 		return err
 	}
-	if in.ExternalSecretRotationRoleArn != nil || len(in.ExternalSecretRotationMetadata) > 0 {
-		return secret.ErrInvalidParameter.Errorf("This server doesn't rotate managed external secrets yet.")
-	}
 	return checkRules(in.RotationRules)
 }
+
+// The patterns that AWS's model gives for rotation rules.
+var (
+	hours      = regexp.MustCompile(`^[0-9]+h$`)
+	expression = regexp.MustCompile(`^[0-9A-Za-z\(\)#\?\*\-\/, ]+$`)
+)
 
 func checkRules(rules *types.RotationRulesType) error {
 	if rules == nil {
@@ -58,34 +76,122 @@ func ruleOf(rules *types.RotationRulesType) *scheduler.Rule {
 }
 
 func (s *Service) rotate(ctx context.Context, in *sm.RotateSecretInput) (*sm.RotateSecretOutput, error) {
-	arn := arnOf(in.SecretId)
-	settings, err := s.settings(ctx, in)
+	arn, token := arnOf(in.SecretId), secret.VersionID(*in.ClientRequestToken)
+	r, err := s.rotating(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	immediately := in.RotateImmediately == nil || *in.RotateImmediately
-	begin := func(tx *sqldb.Tx) error {
-		return s.sched.Start(ctx, tx, arn, secret.VersionID(*in.ClientRequestToken))
-	}
-	if !immediately {
-		if begin, err = s.test(ctx, arn, secret.VersionID(*in.ClientRequestToken)); err != nil {
+	begin := func(tx *sqldb.Tx) error { return s.sched.Start(ctx, tx, arn, token) }
+	switch {
+	case r.function == "" && immediately:
+		return nil, secret.ErrInvalidRequest.Errorf("This server can't rotate the secret by itself, since that takes the service or partner that it belongs to. To store its rotation settings, call RotateSecret with RotateImmediately=false.")
+	case r.function == "":
+		begin = func(*sqldb.Tx) error { return nil }
+	case !immediately:
+		if begin, err = s.test(ctx, arn, token); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.configure(ctx, arn, settings, begin); err != nil {
+	if err := s.configure(ctx, arn, r, begin); err != nil {
 		return nil, err
 	}
-	return &sm.RotateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: in.ClientRequestToken}, nil
+	out := &sm.RotateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
+	if r.function != "" {
+		out.VersionId = in.ClientRequestToken
+		audit.Of(ctx).VersionID = *in.ClientRequestToken
+	}
+	return out, nil
+}
+
+// rotation is what a RotateSecret configures.
+type rotation struct {
+	scheduler.Settings
+	function string          // asked for, or configured before; empty: the secret rotates without one
+	external secret.External // nil members stay as they are
+}
+
+// rotating checks that the secret may be rotated, and that its function may be
+// invoked. Managed secrets need none: those of another service, and managed
+// external secrets, which have a type.
+func (s *Service) rotating(ctx context.Context, in *sm.RotateSecretInput) (r rotation, err error) {
+	arn := arnOf(in.SecretId)
+	r.Settings = scheduler.Settings{Function: orEmpty(in.RotationLambdaARN), Rule: ruleOf(in.RotationRules)}
+	r.external.RoleARN = orEmpty(in.ExternalSecretRotationRoleArn)
+	for _, m := range in.ExternalSecretRotationMetadata {
+		r.external.Metadata = append(r.external.Metadata, secret.Tag{Key: *m.Key, Value: *m.Value})
+	}
+	var found *secret.Secret
+	if found, r.function, err = s.configured(ctx, arn); err != nil {
+		return r, err
+	}
+	if r.Function != "" {
+		if err := found.RequireUnmanaged(); err != nil {
+			return r, err
+		}
+		r.function = r.Function
+	}
+	if r.function == "" && found.OwningService == "" && found.Type == "" {
+		return r, secret.ErrInvalidRequest.Errorf("No Lambda rotation function ARN is associated with this secret.")
+	}
+	if r.function == "" {
+		return r, nil
+	}
+	return r, s.checkFunction(ctx, arn, r.function)
+}
+
+// configured returns the secret and the function that it has already.
+func (s *Service) configured(ctx context.Context, arn secret.ARN) (found *secret.Secret, function string, err error) {
+	err = s.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		if found, err = s.vault.FindLive(ctx, tx, arn); err != nil {
+			return err
+		}
+		if err := found.RequirePrimary(); err != nil {
+			return err
+		}
+		state, err := s.sched.State(ctx, tx, arn)
+		if state != nil {
+			function = state.Function
+		}
+		return err
+	})
+	return found, function, err
+}
+
+var functionARN = regexp.MustCompile(`^arn:aws[a-z-]*:lambda:([a-z0-9-]+):[0-9]{12}:function:[A-Za-z0-9_-]+(:[A-Za-z0-9_$-]+)?$`)
+
+// checkFunction returns why a function may not rotate a secret, or nil.
+func (s *Service) checkFunction(ctx context.Context, arn secret.ARN, function string) error {
+	at := arn.Place()
+	m := functionARN.FindStringSubmatch(function)
+	if m == nil || m[1] != at.Region {
+		return secret.ErrInvalidParameter.Errorf("Invalid rotation Lambda ARN. Ensure the ARN matches format arn:aws:lambda:%s:%s:function:<functionName>.", at.Region, at.Account)
+	}
+	ok, err := s.functions.Permits(ctx, function, arn)
+	if err != nil {
+		return fmt.Errorf("reading a function's policy: %w", err)
+	}
+	if !ok {
+		return errAccessDenied.Errorf("Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
+	}
+	return nil
 }
 
 // configure stores the settings and begins, all or nothing. While a rotation is
 // incomplete nothing is stored, and that rotation tries again at once.
-func (s *Service) configure(ctx context.Context, arn secret.ARN, settings scheduler.Settings, begin func(*sqldb.Tx) error) error {
+func (s *Service) configure(ctx context.Context, arn secret.ARN, r rotation, begin func(*sqldb.Tx) error) error {
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.FindLive(ctx, tx, arn); err != nil {
+		found, err := s.vault.FindLive(ctx, tx, arn)
+		if err != nil {
 			return err
 		}
-		if err := s.sched.Configure(ctx, tx, arn, settings); err != nil {
+		if err := found.RequirePrimary(); err != nil {
+			return err
+		}
+		if err := s.setExternal(ctx, tx, found, r.external); err != nil {
+			return err
+		}
+		if err := s.sched.Configure(ctx, tx, arn, r.Settings); err != nil {
 			return err
 		}
 		return begin(tx)
@@ -96,6 +202,20 @@ func (s *Service) configure(ctx context.Context, arn secret.ARN, settings schedu
 	}
 	s.sched.Poke()
 	return err
+}
+
+func (s *Service) setExternal(ctx context.Context, tx *sqldb.Tx, found *secret.Secret, given secret.External) error {
+	if given.RoleARN == "" && given.Metadata == nil {
+		return nil
+	}
+	now := found.External
+	if given.RoleARN != "" {
+		now.RoleARN = given.RoleARN
+	}
+	if given.Metadata != nil {
+		now.Metadata = given.Metadata
+	}
+	return s.vault.SetExternal(ctx, tx, found.ARN, now)
 }
 
 // test prepares the test of RotateImmediately=false: testSecret, once, on a
@@ -117,71 +237,18 @@ func (s *Service) test(ctx context.Context, arn secret.ARN, token secret.Version
 	if err != nil {
 		return nil, err
 	}
-	copied, err := s.vault.Seal(ctx, arn, token, value)
+	copied, err := s.seal(ctx, arn, token, value)
 	if err != nil {
 		return nil, err
 	}
 	return func(tx *sqldb.Tx) error { return s.sched.StartTest(ctx, tx, copied) }, nil
 }
 
-// settings checks that there is a function, and that it may be invoked.
-func (s *Service) settings(ctx context.Context, in *sm.RotateSecretInput) (scheduler.Settings, error) {
-	arn := arnOf(in.SecretId)
-	settings := scheduler.Settings{Function: orEmpty(in.RotationLambdaARN), Rule: ruleOf(in.RotationRules)}
-	function, err := s.function(ctx, arn, settings.Function)
-	if err != nil {
-		return settings, err
-	}
-	if function == "" {
-		return settings, secret.ErrInvalidRequest.Errorf("No Lambda rotation function ARN is associated with this secret.")
-	}
-	if err := checkFunction(ctx, function); err != nil {
-		return settings, err
-	}
-	ok, err := s.functions.Permits(ctx, function, arn)
-	if err != nil {
-		return settings, fmt.Errorf("reading a function's policy: %w", err)
-	}
-	if !ok {
-		return settings, errAccessDenied.Errorf("Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
-	}
-	return settings, nil
-}
-
-// function returns the function asked for, or else the one configured before.
-func (s *Service) function(ctx context.Context, arn secret.ARN, asked string) (function string, err error) {
-	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.FindLive(ctx, tx, arn); err != nil {
-			return err
-		}
-		state, err := s.sched.State(ctx, tx, arn)
-		if state != nil {
-			function = state.Function
-		}
-		return err
-	})
-	if asked != "" {
-		function = asked
-	}
-	return function, err
-}
-
-var functionARN = regexp.MustCompile(`^arn:aws[a-z-]*:lambda:([a-z0-9-]+):[0-9]{12}:function:[A-Za-z0-9_-]+(:[A-Za-z0-9_$-]+)?$`)
-
-func checkFunction(ctx context.Context, function string) error {
-	at := here(ctx)
-	m := functionARN.FindStringSubmatch(function)
-	if m == nil || m[1] != at.Region {
-		return secret.ErrInvalidParameter.Errorf("Invalid rotation Lambda ARN. Ensure the ARN matches format arn:aws:lambda:%s:%s:function:<functionName>.", at.Region, at.Account)
-	}
-	return nil
-}
-
 func (s *Service) cancelRotate(ctx context.Context, in *sm.CancelRotateSecretInput) (*sm.CancelRotateSecretOutput, error) {
 	arn := arnOf(in.SecretId)
 	var pending secret.VersionID
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.FindLive(ctx, tx, arn); err != nil {
+		if _, err := s.vault.FindEditable(ctx, tx, arn); err != nil {
 			return err
 		}
 		var err error

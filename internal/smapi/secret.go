@@ -3,13 +3,13 @@ package smapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -26,31 +26,29 @@ func (s *Service) createTarget(ctx context.Context, in *sm.CreateSecretInput) (i
 	checkToken(&v, in.ClientRequestToken)
 	checkDetails(&v, in.Description, in.KmsKeyId, in.Type)
 	checkTags(&v, in.Tags)
+	checkReplicas(&v, in.AddReplicaRegions)
 	if err := checkValue(&v, in.SecretString, in.SecretBinary); err != nil {
 		return iam.Resource{}, err
 	}
-	if err := checkCreate(in); err != nil {
+	if err := checkCreate(here(ctx), in); err != nil {
 		return iam.Resource{}, err
 	}
 	return iam.Resource{ARN: string(secret.UnknownARN(here(ctx), *in.Name))}, nil
 }
 
-func checkCreate(in *sm.CreateSecretInput) error {
+func checkCreate(at secret.Place, in *sm.CreateSecretInput) error {
 	if err := secret.CheckName(*in.Name); err != nil {
 		return err
 	}
 	if in.ClientRequestToken == nil {
 		return errNoToken(secret.ErrInvalidRequest)
 	}
-	if len(in.AddReplicaRegions) > 0 {
-		return secret.ErrInvalidParameter.Errorf("This server doesn't replicate secrets to other regions yet: leave AddReplicaRegions out.")
-	}
 	for _, t := range in.Tags {
-		if strings.HasPrefix(*t.Key, "aws:") {
-			return secret.ErrInvalidParameter.Errorf("Tag keys that begin with aws: are reserved for system use.")
+		if err := secret.CheckTagKey(*t.Key); err != nil {
+			return err
 		}
 	}
-	return nil
+	return checkRegions(at, in.AddReplicaRegions)
 }
 
 func checkDetails(v *wire.Violations, description, key, kind *string) {
@@ -69,32 +67,37 @@ func checkTags(v *wire.Violations, tags []types.Tag) {
 	}
 }
 
+// keyOf is the key that a KmsKeyId names; empty is the default key, by whatever
+// name.
 func keyOf(id *string) string {
-	if orEmpty(id) == defaultKey {
-		return ""
+	if k := orEmpty(id); k != defaultKey && !strings.HasSuffix(k, ":"+defaultKey) {
+		return k
 	}
-	return orEmpty(id)
+	return ""
 }
 
 func (s *Service) create(ctx context.Context, in *sm.CreateSecretInput) (*sm.CreateSecretOutput, error) {
 	n := secret.New{ARN: secret.NewARN(here(ctx), *in.Name), Name: *in.Name, Description: orEmpty(in.Description),
-		KMSKeyID: keyOf(in.KmsKeyId), Type: orEmpty(in.Type)}
-	for _, t := range in.Tags {
-		n.Tags = append(n.Tags, secret.Tag{Key: *t.Key, Value: orEmpty(t.Value)})
+		KMSKeyID: keyOf(in.KmsKeyId), Type: orEmpty(in.Type), Tags: tagsOf(in.Tags),
+		Replicas: replicaRegions(in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)}
+	if err := s.vault.CheckKey(n.KMSKeyID); err != nil {
+		return nil, err
 	}
 	value := secret.Value{Text: in.SecretString, Binary: in.SecretBinary}
 	out := &sm.CreateSecretOutput{ARN: ptr(string(n.ARN)), Name: in.Name}
 	var version *secret.Version
 	if !value.IsZero() {
 		var err error
-		if version, err = s.vault.Seal(ctx, n.ARN, secret.VersionID(*in.ClientRequestToken), value); err != nil {
+		slot := secret.Slot{ARN: n.ARN, ID: secret.VersionID(*in.ClientRequestToken), KMSKeyID: n.KMSKeyID}
+		if version, err = s.vault.Seal(ctx, slot, value); err != nil {
 			return nil, err
 		}
 		out.VersionId = in.ClientRequestToken
+		audit.Of(ctx).VersionID = *in.ClientRequestToken
 	}
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		purged, err := s.vault.Create(ctx, tx, n, version)
-		if err != nil {
+		if err != nil || purged == "" {
 			return err
 		}
 		return s.sched.Forget(ctx, tx, purged)
@@ -102,7 +105,13 @@ func (s *Service) create(ctx context.Context, in *sm.CreateSecretInput) (*sm.Cre
 	if taken, ok := errors.AsType[*secret.TakenError](err); ok {
 		out.ARN = ptr(string(taken.Version.ARN))
 	}
-	_, err = s.orRepeated(ctx, err, value, nil)
+	if _, err = s.orRepeated(ctx, err, value, nil); err != nil {
+		return nil, err
+	}
+	audit.Of(ctx).Resource = *out.ARN
+	if len(in.AddReplicaRegions) > 0 {
+		out.ReplicationStatus, err = s.replicas(ctx, arnOf(out.ARN))
+	}
 	return out, err
 }
 
@@ -121,121 +130,188 @@ func checkUpdate(in *sm.UpdateSecretInput) error {
 
 func (s *Service) update(ctx context.Context, in *sm.UpdateSecretInput) (*sm.UpdateSecretOutput, error) {
 	arn := arnOf(in.SecretId)
-	change := secret.Change{Description: in.Description, Type: in.Type}
-	if in.KmsKeyId != nil {
-		change.KMSKeyID = ptr(keyOf(in.KmsKeyId))
-	}
-	out := &sm.UpdateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
 	value := secret.Value{Text: in.SecretString, Binary: in.SecretBinary}
-	var version *secret.Version
-	if !value.IsZero() {
-		var err error
-		if version, err = s.vault.Seal(ctx, arn, secret.VersionID(*in.ClientRequestToken), value); err != nil {
-			return nil, err
-		}
-		out.VersionId = in.ClientRequestToken
-	}
-	err := s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.change(ctx, tx, arn, change, version) })
+	err := secret.UntilFresh(func() error { return s.updateOnce(ctx, in, value) })
 	if taken, ok := errors.AsType[*secret.TakenError](err); ok { // the value may be there, the rest not
 		if err = s.vault.SameValue(ctx, taken, value); err == nil {
-			err = s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.change(ctx, tx, arn, change, nil) })
+			err = secret.UntilFresh(func() error { return s.updateOnce(ctx, in, secret.Value{}) })
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	s.sched.Poke()
+	out := &sm.UpdateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
+	if !value.IsZero() {
+		out.VersionId = in.ClientRequestToken
+		audit.Of(ctx).VersionID = *in.ClientRequestToken
+	}
 	return out, nil
 }
 
-func (s *Service) change(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, c secret.Change, version *secret.Version) error {
-	if _, err := s.vault.FindLive(ctx, tx, arn); err != nil {
-		return err
-	}
-	if version != nil {
-		if _, err := s.put(ctx, tx, version, nil); err != nil {
+// updateOnce seals what has to be sealed and stores it, or returns
+// secret.ErrStale.
+func (s *Service) updateOnce(ctx context.Context, in *sm.UpdateSecretInput, value secret.Value) (err error) {
+	arn := arnOf(in.SecretId)
+	change := secret.Change{Description: in.Description, Type: in.Type}
+	if in.KmsKeyId != nil {
+		if change.Key, err = s.vault.Rekey(ctx, arn, keyOf(in.KmsKeyId)); err != nil {
 			return err
 		}
 	}
-	return s.vault.Update(ctx, tx, arn, c)
+	var version *secret.Version
+	if !value.IsZero() {
+		if version, err = s.sealUpdate(ctx, in, value); err != nil {
+			return err
+		}
+	}
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		found, err := s.vault.Find(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		if err := updatable(found, in); err != nil {
+			return err
+		}
+		if err := s.vault.Update(ctx, tx, arn, change); err != nil || version == nil {
+			return err
+		}
+		if change.Key != nil {
+			found.KMSKeyID = change.Key.KMSKeyID
+		}
+		_, err = s.put(ctx, tx, found, version, nil)
+		return err
+	})
 }
 
+// sealUpdate seals a value under the key that its secret is to have.
+func (s *Service) sealUpdate(ctx context.Context, in *sm.UpdateSecretInput, value secret.Value) (*secret.Version, error) {
+	arn, id := arnOf(in.SecretId), secret.VersionID(*in.ClientRequestToken)
+	if in.KmsKeyId == nil {
+		return s.seal(ctx, arn, id, value)
+	}
+	return s.vault.Seal(ctx, secret.Slot{ARN: arn, ID: id, KMSKeyID: keyOf(in.KmsKeyId)}, value)
+}
+
+// updatable returns why UpdateSecret may not do this, or nil. Of a replica it
+// changes the key and nothing else ("Promote a replica secret" in the AWS guide).
+func updatable(found *secret.Secret, in *sm.UpdateSecretInput) error {
+	value := in.SecretString != nil || in.SecretBinary != nil
+	if found.IsReplica() && in.KmsKeyId != nil && in.Description == nil && in.Type == nil && !value {
+		return found.RequireLive()
+	}
+	return found.RequireEditable()
+}
+
+func checkDelete(in *sm.DeleteSecretInput) error {
+	switch {
+	case in.RecoveryWindowInDays == nil:
+		return nil
+	case isTrue(in.ForceDeleteWithoutRecovery):
+		return secret.ErrInvalidParameter.Errorf("You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
+	case *in.RecoveryWindowInDays < 7 || *in.RecoveryWindowInDays > 30:
+		return secret.ErrInvalidParameter.Errorf("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
+	}
+	return nil
+}
+
+// defaultWindow is the recovery window where none is asked for, in days.
+const defaultWindow = 30
+
 func (s *Service) delete(ctx context.Context, in *sm.DeleteSecretInput) (*sm.DeleteSecretOutput, error) {
-	force := in.ForceDeleteWithoutRecovery != nil && *in.ForceDeleteWithoutRecovery
-	days := int64(30)
+	if err := checkDelete(in); err != nil {
+		return nil, err
+	}
+	arn, days := arnOf(in.SecretId), int64(defaultWindow)
 	if in.RecoveryWindowInDays != nil {
 		days = *in.RecoveryWindowInDays
 	}
-	switch {
-	case force && in.RecoveryWindowInDays != nil:
-		return nil, secret.ErrInvalidParameter.Errorf("You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
-	case days < 7 || days > 30:
-		return nil, secret.ErrInvalidParameter.Errorf("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
-	}
-	arn := arnOf(in.SecretId)
 	out := &sm.DeleteSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
-	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if force {
+	var versions []secret.VersionID
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
+		if err := s.deletable(ctx, tx, arn); err != nil {
+			return err
+		}
+		if isTrue(in.ForceDeleteWithoutRecovery) {
 			out.DeletionDate = &tx.Now
-			return s.purge(ctx, tx, arn)
+			versions, err = s.purge(ctx, tx, arn)
+			return err
 		}
 		out.DeletionDate = ptr(tx.Now.Add(time.Duration(days) * 24 * time.Hour))
-		if err := s.vault.Delete(ctx, tx, arn, *out.DeletionDate); err != nil {
-			return err
-		}
-		return s.sched.Suspend(ctx, tx, arn)
-	})
-	return out, err
-}
-
-// purge removes a secret at once. One that does not exist is no error, as on
-// AWS.
-func (s *Service) purge(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
-	if err := s.vault.Purge(ctx, tx, arn); err != nil {
+		versions, err = s.schedule(ctx, tx, arn, *out.DeletionDate)
 		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return s.sched.Forget(ctx, tx, arn)
+	if isTrue(in.ForceDeleteWithoutRecovery) {
+		s.note(endDelete, arn, versions)
+		return out, nil
+	}
+	s.note(startDelete, arn, versions)
+	s.vault.Poke()
+	return out, nil
 }
 
-// purgeBatch bounds how many secrets one transaction removes.
-const purgeBatch = 100
-
-// PurgeExpired removes the secrets whose recovery window has ended, and returns
-// when the next one ends, or nil.
-func (s *Service) PurgeExpired(ctx context.Context) (next *time.Time, err error) {
-	for more := true; more && err == nil; {
-		err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
-			expired, err := s.vault.Expired(ctx, tx, purgeBatch)
-			if err != nil {
-				return err
-			}
-			for _, arn := range expired {
-				if err := s.purge(ctx, tx, arn); err != nil {
-					return err
-				}
-			}
-			more = len(expired) == purgeBatch
-			next, err = s.vault.NextExpiry(ctx, tx)
-			return err
-		})
+// deletable returns why a secret may not be deleted, or nil, also for one that
+// does not exist.
+func (s *Service) deletable(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
+	found, err := s.vault.Find(ctx, tx, arn)
+	if errors.Is(err, secret.ErrNotFound) {
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("removing secrets whose recovery window has ended: %w", err)
+		return err
 	}
-	return next, nil
+	if err := found.RequirePrimary(); err != nil {
+		return err
+	}
+	return found.RequireUnmanaged()
+}
+
+// schedule plans a deletion and returns the versions that it is to take.
+func (s *Service) schedule(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, at time.Time) ([]secret.VersionID, error) {
+	if err := s.vault.Delete(ctx, tx, arn, at); err != nil {
+		return nil, err
+	}
+	if err := s.sched.Suspend(ctx, tx, arn); err != nil {
+		return nil, err
+	}
+	return s.vault.VersionIDs(ctx, tx, arn)
+}
+
+// purge removes a secret at once and returns the versions that there were. One
+// that does not exist is no error, as on AWS.
+func (s *Service) purge(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) ([]secret.VersionID, error) {
+	versions, err := s.vault.DeleteNow(ctx, tx, arn)
+	if err != nil {
+		return nil, err
+	}
+	return versions, s.sched.Forget(ctx, tx, arn)
 }
 
 func (s *Service) restore(ctx context.Context, in *sm.RestoreSecretInput) (*sm.RestoreSecretOutput, error) {
 	arn := arnOf(in.SecretId)
-	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.Restore(ctx, tx, arn); err != nil {
+	var versions []secret.VersionID
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
+		if err := s.deletable(ctx, tx, arn); err != nil {
 			return err
+		}
+		found, err := s.vault.Restore(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		if versions = nil; found.Deleted() {
+			if versions, err = s.vault.VersionIDs(ctx, tx, arn); err != nil {
+				return err
+			}
 		}
 		return s.sched.Resume(ctx, tx, arn)
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.note(cancelDelete, arn, versions)
 	s.sched.Poke()
 	return &sm.RestoreSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}, nil
 }

@@ -46,6 +46,7 @@ type Service struct {
 	guard     *iam.Guard
 	audit     audit.Recorder
 	log       *slog.Logger
+	accesses  accesses
 }
 
 // New returns a Service.
@@ -57,41 +58,52 @@ func New(c Config) *Service {
 // UnknownOperationException.
 func (s *Service) Ops() []wire.Op {
 	return []wire.Op{
-		wire.On("CancelRotateSecret", func(ctx context.Context, in *sm.CancelRotateSecretInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, nil)
-		}, s.cancelRotate),
-		wire.On("CreateSecret", s.createTarget, s.create),
-		wire.On("DeleteSecret", func(ctx context.Context, in *sm.DeleteSecretInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, nil)
-		}, s.delete),
-		wire.On("DescribeSecret", func(ctx context.Context, in *sm.DescribeSecretInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, nil)
-		}, s.describe),
-		wire.On("GetRandomPassword", func(_ context.Context, in *sm.GetRandomPasswordInput) (iam.Resource, error) {
-			return iam.Resource{ARN: "*"}, checkRandom(in)
-		}, randomPassword),
-		wire.On("GetSecretValue", func(ctx context.Context, in *sm.GetSecretValueInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, checkGet(in))
-		}, s.getValue),
-		wire.On("ListSecrets", func(_ context.Context, in *sm.ListSecretsInput) (iam.Resource, error) {
-			return iam.Resource{ARN: "*"}, checkList(in)
-		}, s.list),
-		wire.On("PutSecretValue", func(ctx context.Context, in *sm.PutSecretValueInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, checkPut(in))
-		}, s.putValue),
-		wire.On("RestoreSecret", func(ctx context.Context, in *sm.RestoreSecretInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, nil)
-		}, s.restore),
-		wire.On("RotateSecret", func(ctx context.Context, in *sm.RotateSecretInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, checkRotate(in))
-		}, s.rotate),
-		wire.On("UpdateSecret", func(ctx context.Context, in *sm.UpdateSecretInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, checkUpdate(in))
-		}, s.update),
-		wire.On("UpdateSecretVersionStage", func(ctx context.Context, in *sm.UpdateSecretVersionStageInput) (iam.Resource, error) {
-			return s.target(ctx, &in.SecretId, checkStage(in))
-		}, s.updateStage),
+		onNone("BatchGetSecretValue", checkBatch, s.batch),
+		on(s, "CancelRotateSecret", func(in *sm.CancelRotateSecretInput) **string { return &in.SecretId }, nil, s.cancelRotate),
+		wire.On("CreateSecret", s.creating, after(s.creatable, s.create)),
+		on(s, "DeleteResourcePolicy", func(in *sm.DeleteResourcePolicyInput) **string { return &in.SecretId }, nil, s.deletePolicy),
+		on(s, "DeleteSecret", func(in *sm.DeleteSecretInput) **string { return &in.SecretId }, nil, s.delete),
+		on(s, "DescribeSecret", func(in *sm.DescribeSecretInput) **string { return &in.SecretId }, nil, s.describe),
+		onNone("GetRandomPassword", checkRandom, randomPassword),
+		on(s, "GetResourcePolicy", func(in *sm.GetResourcePolicyInput) **string { return &in.SecretId }, nil, s.getPolicy),
+		on(s, "GetSecretValue", func(in *sm.GetSecretValueInput) **string { return &in.SecretId }, checkGet, after(s.gettable, s.getValue)),
+		on(s, "ListSecretVersionIds", func(in *sm.ListSecretVersionIdsInput) **string { return &in.SecretId }, checkListVersions, s.listVersions),
+		onNone("ListSecrets", checkList, s.list),
+		on(s, "PutResourcePolicy", func(in *sm.PutResourcePolicyInput) **string { return &in.SecretId }, checkPutPolicy, s.putPolicy),
+		on(s, "PutSecretValue", func(in *sm.PutSecretValueInput) **string { return &in.SecretId }, checkPut, after(s.puttable, s.putValue)),
+		on(s, "RemoveRegionsFromReplication", func(in *sm.RemoveRegionsFromReplicationInput) **string { return &in.SecretId }, checkRemoveRegions, s.removeRegions),
+		on(s, "ReplicateSecretToRegions", func(in *sm.ReplicateSecretToRegionsInput) **string { return &in.SecretId }, checkReplicate, s.replicate),
+		on(s, "RestoreSecret", func(in *sm.RestoreSecretInput) **string { return &in.SecretId }, nil, s.restore),
+		on(s, "RotateSecret", func(in *sm.RotateSecretInput) **string { return &in.SecretId }, checkRotate, after(s.rotatable, s.rotate)),
+		on(s, "StopReplicationToReplica", func(in *sm.StopReplicationToReplicaInput) **string { return &in.SecretId }, nil, s.stopReplication),
+		on(s, "TagResource", func(in *sm.TagResourceInput) **string { return &in.SecretId }, checkTagResource, s.tag),
+		on(s, "UntagResource", func(in *sm.UntagResourceInput) **string { return &in.SecretId }, checkUntagResource, s.untag),
+		on(s, "UpdateSecret", func(in *sm.UpdateSecretInput) **string { return &in.SecretId }, checkUpdate, after(s.updatable, s.update)),
+		on(s, "UpdateSecretVersionStage", func(in *sm.UpdateSecretVersionStageInput) **string { return &in.SecretId }, checkStage, s.updateStage),
+		wire.On("ValidateResourcePolicy", s.validateTarget, s.validatePolicy),
 	}
+}
+
+// onNone makes an operation that touches no secret in particular. check is what
+// AWS checks before it asks for permission.
+func onNone[In, Out any](action string, check func(*In) error, do func(context.Context, *In) (*Out, error)) wire.Op {
+	return wire.On(action, func(_ context.Context, in *In) (iam.Resource, error) {
+		return iam.Resource{ARN: "*"}, check(in)
+	}, do)
+}
+
+// on makes an operation on the secret whose SecretId is at id. check, if there
+// is one, is what AWS checks before it looks for the secret.
+func on[In, Out any](s *Service, action string, id func(*In) **string, check func(*In) error,
+	do func(context.Context, *In) (*Out, error),
+) wire.Op {
+	return wire.On(action, func(ctx context.Context, in *In) (iam.Resource, error) {
+		var checked error
+		if check != nil {
+			checked = check(in)
+		}
+		return s.target(ctx, in, id(in), checked)
+	}, do)
 }
 
 func here(ctx context.Context) secret.Place {
@@ -99,10 +111,10 @@ func here(ctx context.Context) secret.Place {
 	return secret.Place{Account: c.Account, Region: c.Region}
 }
 
-// target turns the name in *id into an ARN, once: behind this point there are
-// only ARNs. checked is the failure of what AWS checks before it looks for the
-// secret.
-func (s *Service) target(ctx context.Context, id **string, checked error) (iam.Resource, error) {
+// target turns the name in *id, which is in's SecretId, into an ARN, once:
+// behind this point there are only ARNs. checked is the failure of what AWS
+// checks before it looks for the secret.
+func (s *Service) target(ctx context.Context, in any, id **string, checked error) (iam.Resource, error) {
 	var v wire.Violations
 	v.Required("secretId", *id != nil)
 	v.Length("secretId", *id, 1, 2048)
@@ -116,9 +128,11 @@ func (s *Service) target(ctx context.Context, id **string, checked error) (iam.R
 	if err != nil {
 		return iam.Resource{}, err
 	}
-	text := string(entry.ARN)
+	named, text := **id, string(entry.ARN)
 	*id = &text
-	return iam.Resource{ARN: text, Policy: entry.Policy}, nil
+	return iam.Resource{ARN: text, Named: named, Policy: entry.Policy, Keys: func(key string) ([]string, bool) {
+		return s.keys(ctx, entry, in, key)
+	}}, nil
 }
 
 func arnOf(id *string) secret.ARN { return secret.ARN(*id) }

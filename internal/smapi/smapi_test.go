@@ -21,6 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/keyturntest"
 )
 
@@ -367,7 +368,9 @@ func TestDescribeShowsWhatIsSet(t *testing.T) {
 	if diff := cmp.Diff([]string{"ARN", "CreatedDate", "LastChangedDate", "Name"}, slices.Sorted(maps.Keys(members))); diff != "" {
 		t.Error(diff)
 	}
-	_, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("full"), Description: aws.String("d"), SecretString: aws.String("v"),
+	_, err := keyturnapi.New(server.Config).CreateKey(t.Context(), &keyturnapi.CreateKeyInput{AliasName: "mine"})
+	c.must(err)
+	_, err = c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("full"), Description: aws.String("d"), SecretString: aws.String("v"),
 		KmsKeyId: aws.String("alias/mine"), Tags: []types.Tag{{Key: aws.String("b"), Value: aws.String("1")}, {Key: aws.String("a"), Value: aws.String("2")}}})
 	c.must(err)
 	full := c.describe("full")

@@ -3,9 +3,11 @@ package smapi
 import (
 	"context"
 	"errors"
+	"regexp"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -50,45 +52,25 @@ func checkGet(in *sm.GetSecretValueInput) error {
 
 func (s *Service) getValue(ctx context.Context, in *sm.GetSecretValueInput) (*sm.GetSecretValueOutput, error) {
 	arn := arnOf(in.SecretId)
-	var found *secret.Secret
-	var version *secret.Version
-	var fresh bool
-	err := s.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		if found, err = s.vault.FindLive(ctx, tx, arn); err != nil {
-			return err
-		}
-		version, err = s.vault.Select(ctx, tx, arn, secret.Selector{ID: secret.VersionID(orEmpty(in.VersionId)), Stage: orEmpty(in.VersionStage)})
-		fresh = err == nil && version.AccessedToday(tx.Now)
-		return err
-	})
+	version, value, err := s.vault.Read(ctx, arn, secret.Selector{ID: secret.VersionID(orEmpty(in.VersionId)), Stage: orEmpty(in.VersionStage)})
 	if err != nil {
 		return nil, err
 	}
-	value, err := s.vault.Open(ctx, version)
-	if err != nil {
-		return nil, err
-	}
-	if !fresh {
-		s.noteAccess(ctx, version)
-	}
-	return &sm.GetSecretValueOutput{ARN: in.SecretId, Name: &found.Name, VersionId: ptr(string(version.ID)),
+	s.noteAccess(version)
+	audit.Of(ctx).VersionID = string(version.ID)
+	return &sm.GetSecretValueOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: ptr(string(version.ID)),
 		SecretString: value.Text, SecretBinary: value.Binary, VersionStages: version.Stages, CreatedDate: &version.Created}, nil
 }
 
-// noteAccess writes once a day for each version. A read does not fail because
-// the disk is full.
-func (s *Service) noteAccess(ctx context.Context, version *secret.Version) {
-	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		return s.vault.Accessed(ctx, tx, version.ARN, version.ID)
-	})
-	if err != nil {
-		s.log.Warn("noting the day of an access", "secret", version.ARN, "error", err)
-	}
-}
+var rotationToken = regexp.MustCompile(`^[a-zA-Z0-9\-]+$`)
 
 func checkPut(in *sm.PutSecretValueInput) error {
 	var v wire.Violations
 	checkToken(&v, in.ClientRequestToken)
+	if in.RotationToken != nil {
+		v.SensitiveLength("rotationToken", len(*in.RotationToken), 36, 256)
+		v.SensitivePattern("rotationToken", in.RotationToken, rotationToken)
+	}
 	v.Count("versionStages", in.VersionStages != nil, len(in.VersionStages), 1, 20)
 	for i := range in.VersionStages {
 		v.Length(wire.Member("versionStages", i), &in.VersionStages[i], 1, 256)
@@ -106,16 +88,23 @@ func checkPut(in *sm.PutSecretValueInput) error {
 }
 
 func (s *Service) putValue(ctx context.Context, in *sm.PutSecretValueInput) (*sm.PutSecretValueOutput, error) {
-	arn := arnOf(in.SecretId)
+	arn, id := arnOf(in.SecretId), secret.VersionID(*in.ClientRequestToken)
+	audit.Of(ctx).VersionID = *in.ClientRequestToken
 	value := secret.Value{Text: in.SecretString, Binary: in.SecretBinary}
-	version, err := s.vault.Seal(ctx, arn, secret.VersionID(*in.ClientRequestToken), value)
-	if err != nil {
-		return nil, err
-	}
 	var stages []string
-	err = s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
-		stages, err = s.put(ctx, tx, version, in.VersionStages)
-		return err
+	err := secret.UntilFresh(func() error {
+		version, err := s.seal(ctx, arn, id, value)
+		if err != nil {
+			return err
+		}
+		return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+			found, err := s.vault.FindEditable(ctx, tx, arn)
+			if err != nil {
+				return err
+			}
+			stages, err = s.put(ctx, tx, found, version, in.VersionStages)
+			return err
+		})
 	})
 	if stages, err = s.orRepeated(ctx, err, value, stages); err != nil {
 		return nil, err
@@ -124,10 +113,25 @@ func (s *Service) putValue(ctx context.Context, in *sm.PutSecretValueInput) (*sm
 	return &sm.PutSecretValueOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: in.ClientRequestToken, VersionStages: stages}, nil
 }
 
-// put stores a version and tells the scheduler where labels may have moved.
-func (s *Service) put(ctx context.Context, tx *sqldb.Tx, version *secret.Version, labels []string) ([]string, error) {
-	if _, err := s.vault.FindLive(ctx, tx, version.ARN); err != nil {
+// seal encrypts a value under the key that its secret has now.
+func (s *Service) seal(ctx context.Context, arn secret.ARN, id secret.VersionID, value secret.Value) (*secret.Version, error) {
+	entry, err := s.vault.LookupARN(ctx, arn)
+	if err != nil {
 		return nil, err
+	}
+	slot := secret.Slot{ARN: arn, ID: id}
+	if entry.Secret != nil {
+		slot.KMSKeyID = entry.Secret.KMSKeyID
+	}
+	return s.vault.Seal(ctx, slot, value)
+}
+
+// put stores a version and tells the scheduler where labels may have moved. It is
+// secret.ErrStale if the version was sealed under a key that is no longer the
+// secret's.
+func (s *Service) put(ctx context.Context, tx *sqldb.Tx, found *secret.Secret, version *secret.Version, labels []string) ([]string, error) {
+	if found.KMSKeyID != version.KMSKeyID {
+		return nil, secret.ErrStale
 	}
 	stages, promoted, err := s.vault.Put(ctx, tx, version, labels)
 	switch {
@@ -162,7 +166,7 @@ func (s *Service) updateStage(ctx context.Context, in *sm.UpdateSecretVersionSta
 	arn := arnOf(in.SecretId)
 	from, to := secret.VersionID(orEmpty(in.RemoveFromVersionId)), secret.VersionID(orEmpty(in.MoveToVersionId))
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.FindLive(ctx, tx, arn); err != nil {
+		if _, err := s.vault.FindEditable(ctx, tx, arn); err != nil {
 			return err
 		}
 		if err := s.vault.MoveLabel(ctx, tx, arn, *in.VersionStage, from, to); err != nil {

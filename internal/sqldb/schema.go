@@ -22,16 +22,15 @@ const versions = `CREATE TABLE IF NOT EXISTS schema_versions (name TEXT PRIMARY 
 // migrate brings all schemas up to date in one transaction: an interrupted
 // upgrade leaves the database as it was.
 func (db *DB) migrate(ctx context.Context, schemas []Schema) error {
-	tx, err := db.writer.BeginTx(ctx, nil)
-	if err != nil {
+	s := <-db.writer
+	defer func() { db.writer <- s }()
+	if err := s.run("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("opening the database: %w", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	t := &Tx{tx: tx, Now: db.clock()}
-	if err := upgrade(ctx, t, schemas); err != nil {
-		return err
+	if err := upgrade(ctx, &Tx{session: s, once: true, Now: db.Now()}, schemas); err != nil {
+		return errors.Join(err, s.rollback())
 	}
-	return tx.Commit()
+	return s.commit()
 }
 
 func upgrade(ctx context.Context, tx *Tx, schemas []Schema) error {

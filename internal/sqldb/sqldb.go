@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/url"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -26,22 +27,33 @@ import (
 // maxBatch bounds how many writers share one commit.
 const maxBatch = 256
 
-// ErrClosed is returned by Write after Close.
+// closeWait bounds how long Close waits for a reader that does not end.
+const closeWait = 10 * time.Second
+
+// ErrClosed is returned by Read and Write after Close.
 var ErrClosed = errors.New("the database is closed")
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
-	writer, reader       *sql.DB
-	toWriter, fromReader *statements
-	now                  func() time.Time
+	handles []*sql.DB
+	writer  chan *session // one; the same as readers for a database in memory
+	readers chan *session
+	now     func() time.Time
 
 	queue chan *write
+	lead  chan struct{} // holds one while a writer commits for those in the queue
+
+	watchers struct {
+		sync.RWMutex
+		all []func(what any) (ended func())
+	}
 
 	closing struct {
-		sync.RWMutex // held for reading while a writer enters the queue
-		closed       bool
+		sync.RWMutex // held for reading while a writer enters
+		begun        chan struct{}
+		closed       bool           // begun is
+		writers      sync.WaitGroup // those that have entered
 	}
-	loop sync.WaitGroup
 }
 
 // Open opens or creates the SQLite database in the file path, or in memory when
@@ -49,42 +61,55 @@ type DB struct {
 // each transaction its time. Open refuses a database that a newer keyturn has
 // changed (ErrNewerSchema).
 func Open(ctx context.Context, path string, now func() time.Time, schemas ...Schema) (*DB, error) {
-	db := &DB{now: now, queue: make(chan *write, maxBatch)}
-	if err := db.open(path); err != nil {
-		return nil, err
+	db := &DB{now: now, queue: make(chan *write, maxBatch), lead: make(chan struct{}, 1)}
+	db.closing.begun = make(chan struct{})
+	if err := db.open(context.WithoutCancel(ctx), path); err != nil {
+		return nil, errors.Join(err, db.closeHandles())
 	}
 	if err := db.migrate(ctx, schemas); err != nil {
 		return nil, errors.Join(err, db.closeHandles())
 	}
-	db.toWriter, db.fromReader = newStatements(db.writer), newStatements(db.reader)
-	db.loop.Go(db.run)
 	return db, nil
 }
 
-func (db *DB) open(path string) (err error) {
-	if db.writer, err = sql.Open("sqlite", dsn(path, "immediate")); err != nil {
-		return fmt.Errorf("opening the database: %w", err)
+func (db *DB) open(ctx context.Context, path string) (err error) {
+	if db.writer, err = db.openHandle(ctx, dsn(path, writerCache), 1); err != nil {
+		return err
 	}
-	db.writer.SetMaxOpenConns(1)
 	if path == ":memory:" { // a second connection would be a second database
-		db.reader = db.writer
+		db.readers = db.writer
 		return nil
 	}
-	if db.reader, err = sql.Open("sqlite", dsn(path, "deferred")); err != nil {
-		return fmt.Errorf("opening the database: %w", err)
-	}
-	readers := 2 * runtime.GOMAXPROCS(0)
-	db.reader.SetMaxOpenConns(readers)
-	db.reader.SetMaxIdleConns(readers)
-	return nil
+	db.readers, err = db.openHandle(ctx, dsn(path, readerCache), 2*runtime.GOMAXPROCS(0))
+	return err
 }
 
-func dsn(path, lock string) string {
-	q := url.Values{"_txlock": {lock}, "_pragma": {
+func (db *DB) openHandle(ctx context.Context, dsn string, sessions int) (chan *session, error) {
+	handle, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	db.handles = append(db.handles, handle)
+	return openSessions(ctx, handle, sessions)
+}
+
+// The most memory that a connection keeps pages in, in KiB. That of a reader is
+// emptied by every commit, so a large one would mostly be filled again.
+const (
+	writerCache = 8000
+	readerCache = 4000
+)
+
+func dsn(path string, cache int) string {
+	q := url.Values{"_pragma": {
 		"busy_timeout(10000)",
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // in WAL mode only FULL syncs at each commit
-		"cache_size(-8000)", // KiB for each connection
+		"cache_size(-" + strconv.Itoa(cache) + ")",
+		// A checkpoint writes each page once, however often it was changed since
+		// the one before, so a longer log costs less. In pages of 4 KiB.
+		"wal_autocheckpoint(8000)",
+		"journal_size_limit(67108864)",
 		"secure_delete(ON)", // what is deleted leaves no trace in the file
 	}}
 	if path == ":memory:" {
@@ -93,7 +118,7 @@ func dsn(path, lock string) string {
 	return "file:" + url.PathEscape(path) + "?" + q.Encode()
 }
 
-// Close waits for writers under way and closes the database.
+// Close waits for readers and writers under way and closes the database.
 func (db *DB) Close() error {
 	db.closing.Lock()
 	first := !db.closing.closed
@@ -102,27 +127,53 @@ func (db *DB) Close() error {
 	if !first {
 		return nil
 	}
-	close(db.queue)
-	db.loop.Wait()
+	close(db.closing.begun)
+	db.closing.writers.Wait()
 	return db.closeHandles()
 }
 
 func (db *DB) closeHandles() error {
-	err := db.writer.Close()
-	if db.reader != nil && db.reader != db.writer {
-		err = errors.Join(db.reader.Close(), err)
+	errs := []error{closeSessions(db.readers)}
+	if db.writer != db.readers {
+		errs = append(errs, closeSessions(db.writer))
 	}
-	return err
+	for _, h := range db.handles {
+		errs = append(errs, h.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Tx is one transaction with one reading of the clock. Its statements are not
 // cut short when a caller goes away: SQLite answers an interrupted statement by
 // rolling back the whole transaction, which others may share.
 type Tx struct {
-	tx       *sql.Tx
-	prepared *statements
-	Now      time.Time // UTC, whole milliseconds, as rows store it
-	after    *[]func() // of the writer; nil while reading
+	session *session
+	once    bool      // texts are run once: they are not kept prepared
+	Now     time.Time // UTC, whole milliseconds, as rows store it
+	after   *[]func() // of the writer; nil while reading
+	batch   *batch    // of the writer; nil while reading
+	touched any       // what Touch was told last
+}
+
+// Watch has fn called with whatever a writer says it changes (Tx.Touch), before
+// its statement runs. What fn returns is called once the transaction has ended,
+// committed or not, and before any of its Writes returns. Between the two calls
+// readers may see the state before or after; memory that is forgotten at the
+// first and not filled before the second never holds what is past. fn must not
+// call Read or Write, and must be quick.
+func (db *DB) Watch(fn func(what any) (ended func())) {
+	db.watchers.Lock()
+	defer db.watchers.Unlock()
+	db.watchers.all = append(db.watchers.all, fn)
+}
+
+// Touch tells those who watch that this transaction changes what.
+func (tx *Tx) Touch(what any) {
+	if tx.batch == nil || tx.touched == what {
+		return
+	}
+	tx.touched = what
+	tx.batch.touch(what)
 }
 
 // OnCommit runs fn once the transaction is on disk and before Write returns. A
@@ -133,68 +184,117 @@ func (tx *Tx) OnCommit(fn func()) { *tx.after = append(*tx.after, fn) }
 // Exec runs a statement.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	ctx = context.WithoutCancel(ctx)
-	if stmt := tx.prepared.find(query); stmt != nil {
-		return tx.tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // the end of the transaction closes it
+	if stmt := tx.statement(ctx, query); stmt != nil { //nolint:sqlclosecheck // it is kept
+		return stmt.ExecContext(ctx, args...)
 	}
-	return tx.tx.ExecContext(ctx, query, args...)
+	return tx.session.conn.ExecContext(ctx, query, args...)
 }
 
 // Query runs a statement that returns rows. Close them before the same text is
 // run again in this transaction.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	ctx = context.WithoutCancel(ctx)
-	if stmt := tx.prepared.find(query); stmt != nil {
-		return tx.tx.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // the end of the transaction closes it
+	if stmt := tx.statement(ctx, query); stmt != nil { //nolint:sqlclosecheck // it is kept
+		return stmt.QueryContext(ctx, args...)
 	}
-	return tx.tx.QueryContext(ctx, query, args...)
+	return tx.session.conn.QueryContext(ctx, query, args...)
 }
 
 // QueryRow runs a statement that returns at most one row.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
 	ctx = context.WithoutCancel(ctx)
-	if stmt := tx.prepared.find(query); stmt != nil {
-		return tx.tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // the end of the transaction closes it
+	if stmt := tx.statement(ctx, query); stmt != nil { //nolint:sqlclosecheck // it is kept
+		return stmt.QueryRowContext(ctx, args...)
 	}
-	return tx.tx.QueryRowContext(ctx, query, args...)
+	return tx.session.conn.QueryRowContext(ctx, query, args...)
 }
 
-func (db *DB) clock() time.Time { return db.now().UTC().Truncate(time.Millisecond) }
+// statement returns the prepared statement of a text, or nil if there is none.
+func (tx *Tx) statement(ctx context.Context, query string) *sql.Stmt {
+	if tx.once {
+		return nil
+	}
+	return tx.session.statement(ctx, query)
+}
+
+// Now is the time that a transaction would have.
+func (db *DB) Now() time.Time { return db.now().UTC().Truncate(time.Millisecond) }
 
 // Read runs fn in a transaction that sees one state of the database. fn must
 // not call Read or Write.
 func (db *DB) Read(ctx context.Context, fn func(*Tx) error) error {
-	tx, err := db.reader.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("beginning to read: %w", err)
+	return db.withReader(ctx, func(s *session) (err error) {
+		if err := s.run("BEGIN"); err != nil {
+			return fmt.Errorf("beginning to read: %w", err)
+		}
+		defer func() { err = errors.Join(err, s.rollback()) }()
+		return fn(&Tx{session: s, Now: db.Now()})
+	})
+}
+
+// ReadOne is Read for an fn that runs one statement and no more: that sees one
+// state of the database without a transaction around it.
+func (db *DB) ReadOne(ctx context.Context, fn func(*Tx) error) error {
+	return db.withReader(ctx, func(s *session) error { return fn(&Tx{session: s, Now: db.Now()}) })
+}
+
+func (db *DB) withReader(ctx context.Context, fn func(*session) error) error {
+	select {
+	case s := <-db.readers:
+		defer func() { db.readers <- s }()
+		return fn(s)
+	case <-db.closing.begun:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("beginning to read: %w", ctx.Err())
 	}
-	defer db.fromReader.prepare(ctx)
-	defer tx.Rollback() //nolint:errcheck // nothing was written
-	return fn(&Tx{tx: tx, prepared: db.fromReader, Now: db.clock()})
 }
 
 // Write runs fn in a transaction and returns when its changes are on disk, or
 // with the error of fn, which then has changed nothing. fn may run more than
 // once and must have no other effects; it must not call Read or Write.
 func (db *DB) Write(ctx context.Context, fn func(*Tx) error) error {
-	w := &write{ctx: ctx, fn: fn, done: make(chan struct{})}
-	if err := db.enqueue(w); err != nil {
+	if err := db.enter(); err != nil {
 		return err
 	}
-	<-w.done
+	defer db.closing.writers.Done()
+	w := &write{ctx: ctx, fn: fn, done: make(chan struct{})}
+	db.queue <- w
+	db.wait(w)
 	if w.panicked != nil {
 		panic(w.panicked)
 	}
 	return w.err
 }
 
-func (db *DB) enqueue(w *write) error {
+func (db *DB) enter() error {
 	db.closing.RLock()
 	defer db.closing.RUnlock()
 	if db.closing.closed {
 		return ErrClosed
 	}
-	db.queue <- w
+	db.closing.writers.Add(1)
 	return nil
+}
+
+// wait returns when w is done. Nobody else works for the writers: one of those
+// that wait commits for all, so that a writer alone hands nothing over.
+func (db *DB) wait(w *write) {
+	for {
+		select {
+		case <-w.done:
+			return
+		case db.lead <- struct{}{}:
+			db.commitAll()
+		}
+	}
+}
+
+func (db *DB) commitAll() {
+	defer func() { <-db.lead }()
+	if writes := db.gather(); len(writes) > 0 {
+		db.commit(&batch{db: db, writes: writes})
+	}
 }
 
 type write struct {
@@ -206,20 +306,9 @@ type write struct {
 	panicked any
 }
 
-func (db *DB) run() {
-	for w := range db.queue {
-		batch := db.gather(w)
-		db.commit(batch)
-		for _, w := range batch {
-			w.finish()
-			close(w.done)
-		}
-	}
-}
-
 // finish runs what waits for the commit.
 func (w *write) finish() {
-	if w.err != nil || w.panicked != nil {
+	if w.failed() {
 		return
 	}
 	for _, fn := range w.after {
@@ -227,70 +316,92 @@ func (w *write) finish() {
 	}
 }
 
-// gather takes whatever else is waiting already; nobody waits to fill a batch.
-func (db *DB) gather(first *write) []*write {
-	batch := []*write{first}
-	for len(batch) < maxBatch {
+// gather takes whatever is waiting; nobody waits to fill a batch.
+func (db *DB) gather() (all []*write) {
+	for len(all) < maxBatch {
 		select {
-		case w, open := <-db.queue:
-			if !open {
-				return batch
-			}
-			batch = append(batch, w)
+		case w := <-db.queue:
+			all = append(all, w)
 		default:
-			return batch
+			return all
 		}
 	}
-	return batch
+	return all
 }
 
-func (db *DB) commit(batch []*write) {
-	err := db.runBatch(batch)
-	for _, w := range batch {
+// batch is the writers that share one transaction.
+type batch struct {
+	db     *DB
+	writes []*write
+	ended  []func() // of those who watch what was touched
+}
+
+func (b *batch) touch(what any) {
+	b.db.watchers.RLock()
+	defer b.db.watchers.RUnlock()
+	for _, fn := range b.db.watchers.all {
+		b.ended = append(b.ended, fn(what))
+	}
+}
+
+func (db *DB) commit(b *batch) {
+	err := db.runBatch(b)
+	for _, fn := range b.ended {
+		fn()
+	}
+	for _, w := range b.writes {
 		if err != nil && w.err == nil {
 			w.err = explain(err)
 		}
+		w.finish()
+		close(w.done)
 	}
 }
 
-func (db *DB) runBatch(batch []*write) error {
-	tx, err := db.writer.BeginTx(context.Background(), nil)
-	if err != nil {
+func (db *DB) runBatch(b *batch) (err error) {
+	s := <-db.writer
+	defer func() { db.writer <- s }()
+	if err := s.run("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("beginning to write: %w", err)
 	}
-	defer db.toWriter.prepare(context.Background())
-	now := db.clock()
-	for _, w := range batch {
-		if err := w.run(&Tx{tx: tx, prepared: db.toWriter, Now: now, after: &w.after}); err != nil {
-			return errors.Join(err, tx.Rollback())
+	now, alone := db.Now(), len(b.writes) == 1
+	for _, w := range b.writes {
+		err := w.run(&Tx{session: s, Now: now, after: &w.after, batch: b}, alone)
+		if err != nil || alone && w.failed() {
+			return errors.Join(err, s.rollback())
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return errors.Join(fmt.Errorf("committing: %w", err), tx.Rollback())
-	}
-	return nil
+	return s.commit()
 }
 
-// run runs one writer inside a savepoint. The error it returns is one that
-// spoils the transaction for everybody; the writer's own error goes to w.err.
-func (w *write) run(tx *Tx) error {
+// run runs one writer, inside a savepoint unless it has the transaction for
+// itself. The error it returns is one that spoils the transaction for everybody;
+// the writer's own error goes to w.err.
+func (w *write) run(tx *Tx, alone bool) error {
 	if w.err = w.ctx.Err(); w.err != nil {
 		return nil //nolint:nilerr // it is the writer's own error
 	}
-	if _, err := tx.Exec(w.ctx, "SAVEPOINT w"); err != nil {
+	if alone {
+		w.call(tx)
+		w.err = explain(w.err)
+		return nil
+	}
+	if err := tx.session.run("SAVEPOINT w"); err != nil {
 		return fmt.Errorf("setting a savepoint: %w", err)
 	}
-	if w.call(tx); w.err != nil || w.panicked != nil {
+	if w.call(tx); w.failed() {
 		w.err = explain(w.err)
-		if _, err := tx.Exec(w.ctx, "ROLLBACK TO w"); err != nil {
+		if err := tx.session.run("ROLLBACK TO w"); err != nil {
 			return fmt.Errorf("rolling back to a savepoint: %w", err)
 		}
 	}
-	if _, err := tx.Exec(w.ctx, "RELEASE w"); err != nil {
+	if err := tx.session.run("RELEASE w"); err != nil {
 		return fmt.Errorf("releasing a savepoint: %w", err)
 	}
 	return nil
 }
+
+func (w *write) failed() bool { return w.err != nil || w.panicked != nil }
 
 func (w *write) call(tx *Tx) {
 	defer func() { w.panicked = recover() }()

@@ -1,0 +1,171 @@
+package secret
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// A version without labels stays readable until there are more than maxVersions
+// of its secret; then the oldest goes in the background, but none younger than
+// keepAtLeast ("Secrets Manager quotas" in the AWS guide). Whoever adds a version
+// beyond the quota writes a row of secret_cleanups in the same transaction, and
+// the clean-up takes it from there.
+const (
+	maxVersions = 100
+	keepAtLeast = 24 * time.Hour
+)
+
+// maxRemoved is how many removed versions of a secret are remembered, so that
+// AWS's answer for them can be told from that for one that never was.
+const maxRemoved = 100
+
+const removable = `FROM secret_versions v WHERE v.arn = $1 AND v.created_at <= $2
+	AND NOT EXISTS (SELECT 1 FROM secret_labels l WHERE l.arn = v.arn AND l.version = v.id)`
+
+func (v *Vault) planCleanup(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+	_, err := change(ctx, tx, `INSERT INTO secret_cleanups (arn, at) VALUES ($1, $2)
+		ON CONFLICT (arn) DO UPDATE SET at = excluded.at`, arn, sqldb.Millis(tx.Now))
+	if err != nil {
+		return fmt.Errorf("planning a clean-up: %w", err)
+	}
+	tx.OnCommit(v.Poke)
+	return nil
+}
+
+// makeRoom returns ErrLimitExceeded unless the clean-up can make room for one
+// version more than count, of versions that have been there for so long.
+func makeRoom(ctx context.Context, tx *sqldb.Tx, arn ARN, count int, age time.Duration) error {
+	var old int
+	err := tx.QueryRow(ctx, `SELECT COUNT(*) `+removable, arn, sqldb.Millis(tx.Now.Add(-age))).Scan(&old)
+	if err != nil {
+		return fmt.Errorf("counting old versions: %w", err)
+	}
+	if count-old >= maxVersions {
+		return ErrLimitExceeded.Errorf("The secret has %d versions, and too many of them have staging labels or are younger than 24 hours.", count)
+	}
+	return nil
+}
+
+// NextCleanup returns the secret whose versions are to be cleaned up first, and
+// when; empty: none is.
+func (v *Vault) NextCleanup(ctx context.Context, tx *sqldb.Tx) (arn ARN, at time.Time, err error) {
+	var ms int64
+	err = tx.QueryRow(ctx, `SELECT arn, at FROM secret_cleanups ORDER BY at LIMIT 1`).Scan(&arn, &ms)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", time.Time{}, nil
+	}
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("looking for the next clean-up: %w", err)
+	}
+	return arn, time.UnixMilli(ms).UTC(), nil
+}
+
+// CleanUp removes what a secret has beyond the quota, as far as it is old enough,
+// and plans the next clean-up if there is more. It returns the versions removed.
+func (v *Vault) CleanUp(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]VersionID, error) {
+	var count int
+	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_versions WHERE arn = $1`, arn).Scan(&count); err != nil {
+		return nil, fmt.Errorf("counting versions: %w", err)
+	}
+	old, err := oldest(ctx, tx, arn, max(count-maxVersions, 0))
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range old {
+		if err := removeVersion(ctx, tx, arn, id); err != nil {
+			return nil, err
+		}
+	}
+	if len(old) > 0 {
+		if err := v.outdate(ctx, tx, arn); err != nil {
+			return nil, err
+		}
+	}
+	return old, planNext(ctx, tx, arn, count-len(old) > maxVersions)
+}
+
+// oldest returns the removable versions that were made first, at most limit.
+func oldest(ctx context.Context, tx *sqldb.Tx, arn ARN, limit int) ([]VersionID, error) {
+	rows, err := tx.Query(ctx, `SELECT v.id `+removable+` ORDER BY v.created_at, v.id LIMIT $3`,
+		arn, sqldb.Millis(tx.Now.Add(-keepAtLeast)), limit)
+	if err != nil {
+		return nil, fmt.Errorf("looking for old versions: %w", err)
+	}
+	return versionIDs(rows)
+}
+
+func versionIDs(rows *sql.Rows) ([]VersionID, error) {
+	defer rows.Close()
+	var all []VersionID
+	for rows.Next() {
+		var id VersionID
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("reading version ids: %w", err)
+		}
+		all = append(all, id)
+	}
+	return all, rows.Err()
+}
+
+func removeVersion(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
+	if _, err := changeValue(ctx, tx, `DELETE FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id); err != nil {
+		return fmt.Errorf("removing an old version: %w", err)
+	}
+	_, err := change(ctx, tx, `INSERT INTO secret_removed_versions (arn, id, removed_at) VALUES ($1, $2, $3)`, arn, id, sqldb.Millis(tx.Now))
+	if err != nil {
+		return fmt.Errorf("noting a removed version: %w", err)
+	}
+	_, err = change(ctx, tx, `DELETE FROM secret_removed_versions WHERE arn = $1 AND (removed_at, id) <= (
+		SELECT removed_at, id FROM secret_removed_versions WHERE arn = $1 ORDER BY removed_at DESC, id DESC LIMIT 1 OFFSET $2)`, arn, maxRemoved)
+	return err
+}
+
+// planNext makes the clean-up come back when the next version is old enough. Where
+// all that is left has labels it comes with the next new version.
+func planNext(ctx context.Context, tx *sqldb.Tx, arn ARN, more bool) error {
+	var first sql.NullInt64
+	if more {
+		err := tx.QueryRow(ctx, `SELECT MIN(v.created_at) `+removable, arn, sqldb.Millis(tx.Now)).Scan(&first)
+		if err != nil {
+			return fmt.Errorf("looking for the next old version: %w", err)
+		}
+	}
+	query, args := `UPDATE secret_cleanups SET at = $2 WHERE arn = $1`, []any{first.Int64 + keepAtLeast.Milliseconds()}
+	if !first.Valid {
+		query, args = `DELETE FROM secret_cleanups WHERE arn = $1`, nil
+	}
+	if _, err := change(ctx, tx, query, arn, args...); err != nil {
+		return fmt.Errorf("planning a clean-up: %w", err)
+	}
+	return nil
+}
+
+// refuseRemoved returns ErrInvalidRequest for a version that the clean-up removed.
+func refuseRemoved(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
+	var removed bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM secret_removed_versions WHERE arn = $1 AND id = $2)`, arn, id).Scan(&removed)
+	if err != nil {
+		return fmt.Errorf("looking for a removed version: %w", err)
+	}
+	if removed {
+		return errRemoved(id)
+	}
+	return nil
+}
+
+func errRemoved(id VersionID) error {
+	return ErrInvalidRequest.Errorf("You can't perform this operation on secret version %s because it was deleted.", id)
+}
+
+// missing is the answer for a version that does not exist, or no longer.
+func missing(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
+	if err := refuseRemoved(ctx, tx, arn, id); err != nil {
+		return err
+	}
+	return ErrNotFound.Errorf("Secrets Manager can't find the specified secret value for VersionId: %s", id)
+}

@@ -1,0 +1,113 @@
+package smapi
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+const (
+	// accessBatch is how many accesses one transaction notes, so that none keeps
+	// other writers waiting for long.
+	accessBatch = 100
+	// maxAccesses bounds how many wait. What finds no room is noted when the
+	// version is read again.
+	maxAccesses = 10_000
+)
+
+// accesses are the versions that were read for the first time on their day. A
+// read does not wait for the disk: they are noted in the background, by a
+// goroutine that lives while there is something to note.
+type accesses struct {
+	sync.Mutex
+	waiting map[access]bool          // :: version → it waits
+	days    map[secret.ARN]time.Time // :: secret → the day it was read
+	running bool
+	crew    sync.WaitGroup
+}
+
+type access struct {
+	arn secret.ARN
+	id  secret.VersionID
+}
+
+// noteAccess notes the day of a read, once for each version and day.
+func (s *Service) noteAccess(version *secret.Version) {
+	now := s.db.Now()
+	if version.AccessedToday(now) {
+		return
+	}
+	a := &s.accesses
+	a.Lock()
+	defer a.Unlock()
+	key := access{version.ARN, version.ID}
+	if a.waiting[key] || len(a.waiting) >= maxAccesses {
+		return
+	}
+	if a.waiting == nil {
+		a.waiting, a.days = map[access]bool{}, map[secret.ARN]time.Time{}
+	}
+	a.waiting[key], a.days[key.arn] = true, now.Truncate(24*time.Hour)
+	if !a.running {
+		a.running = true
+		a.crew.Go(s.noteAccesses)
+	}
+}
+
+// lastAccess is the day on which a secret was read last, of which noted is what
+// the store knows.
+func (s *Service) lastAccess(arn secret.ARN, noted *time.Time) *time.Time {
+	a := &s.accesses
+	a.Lock()
+	defer a.Unlock()
+	if day, ok := a.days[arn]; ok {
+		return &day
+	}
+	return noted
+}
+
+// noteAccesses writes what waits, until nothing does. A read does not fail
+// because the disk is full; nor does it matter much that its day is lost.
+func (s *Service) noteAccesses() {
+	for batch := s.accesses.next(); len(batch) > 0; batch = s.accesses.next() {
+		err := s.db.Write(context.Background(), func(tx *sqldb.Tx) error {
+			for _, a := range batch {
+				if err := s.vault.Accessed(context.Background(), tx, a.arn, a.id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			s.log.Warn("noting the day of accesses", "error", err)
+		}
+		s.accesses.done(batch)
+	}
+}
+
+func (a *accesses) next() (batch []access) {
+	a.Lock()
+	defer a.Unlock()
+	for key := range a.waiting {
+		if batch = append(batch, key); len(batch) == accessBatch {
+			return batch
+		}
+	}
+	a.running = len(batch) > 0
+	return batch
+}
+
+func (a *accesses) done(batch []access) {
+	a.Lock()
+	defer a.Unlock()
+	for _, key := range batch {
+		delete(a.waiting, key)
+		delete(a.days, key.arn)
+	}
+}
+
+// Close waits until the accesses of all reads are noted.
+func (s *Service) Close() { s.accesses.crew.Wait() }

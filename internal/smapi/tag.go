@@ -1,0 +1,77 @@
+package smapi
+
+import (
+	"context"
+
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/wire"
+)
+
+func checkTagResource(in *sm.TagResourceInput) error {
+	var v wire.Violations
+	v.Required("tags", in.Tags != nil)
+	checkTags(&v, in.Tags)
+	if err := v.Err(); err != nil {
+		return err
+	}
+	for _, t := range in.Tags {
+		if err := secret.CheckTagKey(*t.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) tag(ctx context.Context, in *sm.TagResourceInput) (*sm.TagResourceOutput, error) {
+	return nil, s.edit(ctx, arnOf(in.SecretId), func(tx *sqldb.Tx, _ *secret.Secret) error {
+		return s.vault.Tag(ctx, tx, arnOf(in.SecretId), tagsOf(in.Tags))
+	})
+}
+
+func tagsOf(list []types.Tag) (all []secret.Tag) {
+	for _, t := range list {
+		all = append(all, secret.Tag{Key: *t.Key, Value: orEmpty(t.Value)})
+	}
+	return all
+}
+
+func checkUntagResource(in *sm.UntagResourceInput) error {
+	var v wire.Violations
+	v.Required("tagKeys", in.TagKeys != nil)
+	for i := range in.TagKeys {
+		v.Length(wire.Member("tagKeys", i), &in.TagKeys[i], 1, 128)
+	}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	for _, key := range in.TagKeys {
+		if err := secret.CheckTagKey(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) untag(ctx context.Context, in *sm.UntagResourceInput) (*sm.UntagResourceOutput, error) {
+	return nil, s.edit(ctx, arnOf(in.SecretId), func(tx *sqldb.Tx, _ *secret.Secret) error {
+		return s.vault.Untag(ctx, tx, arnOf(in.SecretId), in.TagKeys)
+	})
+}
+
+// edit changes a secret that callers may change.
+func (s *Service) edit(ctx context.Context, arn secret.ARN, change func(*sqldb.Tx, *secret.Secret) error) error {
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		found, err := s.vault.Find(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		if err := found.RequireEditable(); err != nil {
+			return err
+		}
+		return change(tx, found)
+	})
+}
