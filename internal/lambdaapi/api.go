@@ -28,6 +28,12 @@ func (s *Service) Ops() []wire.Op {
 		wire.On("GetFunction", func(ctx context.Context, in *lambda.GetFunctionInput) (iam.Resource, error) {
 			return target(ctx, &in.FunctionName, in.Qualifier)
 		}, s.get).At("GET " + functions + "/{FunctionName}?Qualifier"),
+		wire.On("ListVersionsByFunction", func(ctx context.Context, in *lambda.ListVersionsByFunctionInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName, nil)
+		}, s.listVersions).At("GET " + functions + "/{FunctionName}/versions?Marker&MaxItems"),
+		wire.On("GetFunctionCodeSigningConfig", func(ctx context.Context, in *lambda.GetFunctionCodeSigningConfigInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName, nil)
+		}, s.codeSigning).At("GET /2020-06-30/functions/{FunctionName}/code-signing-config"),
 		wire.On("AddPermission", func(ctx context.Context, in *lambda.AddPermissionInput) (iam.Resource, error) {
 			return target(ctx, &in.FunctionName, in.Qualifier)
 		}, s.addPermission).At("POST " + functions + "/{FunctionName}/policy?Qualifier").Status(http.StatusCreated),
@@ -85,7 +91,8 @@ func (s *Service) get(_ context.Context, in *lambda.GetFunctionInput) (*lambda.G
 	if err != nil {
 		return nil, err
 	}
-	return &lambda.GetFunctionOutput{Configuration: ptr(f.configuration(a))}, nil
+	// Clients want to see Code, but there is nothing to download.
+	return &lambda.GetFunctionOutput{Configuration: ptr(f.configuration(a)), Code: &types.FunctionCodeLocation{}}, nil
 }
 
 func (s *Service) list(ctx context.Context, _ *lambda.ListFunctionsInput) (*lambda.ListFunctionsOutput, error) {
@@ -96,6 +103,31 @@ func (s *Service) list(ctx context.Context, _ *lambda.ListFunctionsInput) (*lamb
 		out.Functions = append(out.Functions, f.configuration(arn{region: c.Region, account: c.Account, name: f.Name}))
 	}
 	return out, nil
+}
+
+// listVersions shows the one version there is.
+func (s *Service) listVersions(_ context.Context, in *lambda.ListVersionsByFunctionInput) (*lambda.ListVersionsByFunctionOutput, error) {
+	a, err := s.existing(in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.find(a)
+	if err != nil {
+		return nil, err
+	}
+	latest := f.configuration(a)
+	latest.FunctionArn = ptr(a.String() + ":$LATEST")
+	return &lambda.ListVersionsByFunctionOutput{Versions: []types.FunctionConfiguration{latest}}, nil
+}
+
+// codeSigning: as for every function on AWS that has none, the answer names the
+// function and no configuration.
+func (s *Service) codeSigning(_ context.Context, in *lambda.GetFunctionCodeSigningConfigInput) (*lambda.GetFunctionCodeSigningConfigOutput, error) {
+	a, err := s.existing(in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	return &lambda.GetFunctionCodeSigningConfigOutput{FunctionName: &a.name}, nil
 }
 
 func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInput) (*lambda.AddPermissionOutput, error) {

@@ -45,7 +45,7 @@ func TestGetFunction(t *testing.T) {
 	} {
 		out, err := c.GetFunction(t.Context(), &lambda.GetFunctionInput{FunctionName: &name})
 		wantError(t, err, want)
-		if err == nil && (*out.Configuration.FunctionArn != functionARN || out.Configuration.State != types.StateActive) {
+		if err == nil && (*out.Configuration.FunctionArn != functionARN || out.Configuration.State != types.StateActive || out.Code == nil) {
 			t.Errorf("%s: got %s", name, *out.Configuration.FunctionArn)
 		}
 	}
@@ -53,6 +53,21 @@ func TestGetFunction(t *testing.T) {
 	if err != nil || len(list.Functions) != 2 {
 		t.Errorf("got %v, %v", list, err)
 	}
+}
+
+// Terraform asks for both about every function.
+func TestOneVersionWithoutCodeSigning(t *testing.T) {
+	c, name := newClient(t), aws.String(functionARN)
+	versions, err := c.ListVersionsByFunction(t.Context(), &lambda.ListVersionsByFunctionInput{FunctionName: name})
+	if err != nil || len(versions.Versions) != 1 || *versions.Versions[0].Version != "$LATEST" || *versions.Versions[0].FunctionArn != functionARN+":$LATEST" {
+		t.Errorf("got %+v, %v", versions, err)
+	}
+	signing, err := c.GetFunctionCodeSigningConfig(t.Context(), &lambda.GetFunctionCodeSigningConfigInput{FunctionName: name})
+	if err != nil || *signing.FunctionName != "keyturn-rotate-mysql" || signing.CodeSigningConfigArn != nil {
+		t.Errorf("got %+v, %v", signing, err)
+	}
+	_, err = c.ListVersionsByFunction(t.Context(), &lambda.ListVersionsByFunctionInput{FunctionName: aws.String("nope")})
+	wantError(t, err, "ResourceNotFoundException: Function not found: arn:aws:lambda:us-east-1:000000000000:function:nope")
 }
 
 func TestPermissions(t *testing.T) {

@@ -46,7 +46,7 @@ func (i *instanceRow) show() types.DBInstance {
 }
 
 func (s *Service) describeClusters(ctx context.Context, in *rds.DescribeDBClustersInput) (*rds.DescribeDBClustersOutput, error) {
-	f, err := readFilters(in.Filters, "db-cluster-id", "engine")
+	f, err := readFilters(in.Filters, "db-cluster-id", "db-cluster-resource-id", "engine")
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (s *Service) describeClusters(ctx context.Context, in *rds.DescribeDBCluste
 			return err
 		}
 		for _, c := range list {
-			if !f.take("db-cluster-id", idOf(c.arn)) || !f.take("engine", value(c.shown.Engine)) {
+			if !f.takeCluster(c) {
 				continue
 			}
 			members, err := instances(ctx, tx, c.arn, "")
@@ -84,7 +84,7 @@ func clustersFor(ctx context.Context, tx *sqldb.Tx, arn *string) ([]*clusterRow,
 }
 
 func (s *Service) describeInstances(ctx context.Context, in *rds.DescribeDBInstancesInput) (*rds.DescribeDBInstancesOutput, error) {
-	f, err := readFilters(in.Filters, "db-cluster-id", "db-instance-id", "engine")
+	f, err := readFilters(in.Filters, "db-cluster-id", "db-instance-id", "dbi-resource-id", "engine")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (s *Service) describeInstances(ctx context.Context, in *rds.DescribeDBInsta
 			return err
 		}
 		for _, i := range list {
-			if f.take("db-cluster-id", value(i.shown.DBClusterIdentifier)) && f.take("db-instance-id", idOf(i.arn)) && f.take("engine", value(i.shown.Engine)) {
+			if f.takeInstance(i) {
 				shown = append(shown, i.show())
 			}
 		}
@@ -140,6 +140,16 @@ func readFilters(given []types.Filter, known ...string) (filters, error) {
 func (f filters) take(name, is string) bool {
 	values, set := f[name]
 	return !set || slices.Contains(values, is)
+}
+
+func (f filters) takeCluster(c *clusterRow) bool {
+	return f.take("db-cluster-id", idOf(c.arn)) && f.take("engine", value(c.shown.Engine)) &&
+		f.take("db-cluster-resource-id", strings.ToLower(value(c.shown.DbClusterResourceId)))
+}
+
+func (f filters) takeInstance(i *instanceRow) bool {
+	return f.take("db-cluster-id", value(i.shown.DBClusterIdentifier)) && f.take("db-instance-id", idOf(i.arn)) &&
+		f.take("engine", value(i.shown.Engine)) && f.take("dbi-resource-id", strings.ToLower(value(i.shown.DbiResourceId)))
 }
 
 // Bounds of MaxRecords.

@@ -27,15 +27,16 @@ import (
 // Failures that callers see. The codes are those on the wire, which differ from
 // the names of the shapes here and there.
 var (
-	ErrClusterNotFound      = fault.Kind{Code: "DBClusterNotFoundFault", Status: 404}
-	ErrClusterExists        = fault.Kind{Code: "DBClusterAlreadyExistsFault", Status: 400}
-	ErrClusterState         = fault.Kind{Code: "InvalidDBClusterStateFault", Status: 400}
-	ErrInstanceNotFound     = fault.Kind{Code: "DBInstanceNotFound", Status: 404}
-	ErrInstanceExists       = fault.Kind{Code: "DBInstanceAlreadyExists", Status: 400}
-	ErrInstanceState        = fault.Kind{Code: "InvalidDBInstanceState", Status: 400}
-	ErrParameterValue       = fault.Kind{Code: "InvalidParameterValue", Status: 400}
-	ErrParameterCombination = fault.Kind{Code: "InvalidParameterCombination", Status: 400}
-	ErrMissingParameter     = fault.Kind{Code: "MissingParameter", Status: 400}
+	ErrClusterNotFound       = fault.Kind{Code: "DBClusterNotFoundFault", Status: 404}
+	ErrClusterExists         = fault.Kind{Code: "DBClusterAlreadyExistsFault", Status: 400}
+	ErrClusterState          = fault.Kind{Code: "InvalidDBClusterStateFault", Status: 400}
+	ErrInstanceNotFound      = fault.Kind{Code: "DBInstanceNotFound", Status: 404}
+	ErrInstanceExists        = fault.Kind{Code: "DBInstanceAlreadyExists", Status: 400}
+	ErrInstanceState         = fault.Kind{Code: "InvalidDBInstanceState", Status: 400}
+	ErrGlobalClusterNotFound = fault.Kind{Code: "GlobalClusterNotFoundFault", Status: 404}
+	ErrParameterValue        = fault.Kind{Code: "InvalidParameterValue", Status: 400}
+	ErrParameterCombination  = fault.Kind{Code: "InvalidParameterCombination", Status: 400}
+	ErrMissingParameter      = fault.Kind{Code: "MissingParameter", Status: 400}
 )
 
 // The states that RDS names and that occur here.
@@ -89,6 +90,11 @@ func (s *Service) Ops() []wire.Op {
 		wire.On("DeleteDBCluster", targetDeleteCluster, s.deleteCluster),
 		wire.On("CreateDBInstance", targetCreateInstance, s.createInstance),
 		wire.On("DescribeDBInstances", targetDescribeInstances, s.describeInstances),
+		wire.On("ModifyDBInstance", targetModifyInstance, s.modifyInstance),
 		wire.On("DeleteDBInstance", targetDeleteInstance, s.deleteInstance),
+		wire.On("DescribeGlobalClusters", targetDescribeGlobalClusters, s.describeGlobalClusters),
+		wire.On("ListTagsForResource", targetListTags, s.listTags),
+		wire.On("AddTagsToResource", targetAddTags, s.addTags),
+		wire.On("RemoveTagsFromResource", targetRemoveTags, s.removeTags),
 	}
 }

@@ -227,6 +227,15 @@ func insertInstance(ctx context.Context, tx *sqldb.Tx, i *instanceRow) error {
 	return err
 }
 
+func updateInstance(ctx context.Context, tx *sqldb.Tx, i *instanceRow) error {
+	shown, err := json.Marshal(i.shown)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE db_instances SET shown = $1 WHERE arn = $2`, string(shown), i.arn)
+	return err
+}
+
 // instances returns instances by their owner, or those whose ARNs begin with
 // prefix; the oldest of an owner comes first.
 func instances(ctx context.Context, tx *sqldb.Tx, owner, prefix string) ([]*instanceRow, error) {
