@@ -1,0 +1,284 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// ImportOptions say how Import writes. The zero value writes everything but
+// rotation.
+type ImportOptions struct {
+	// KMSKeyID is the key of secrets that Import creates; empty means the default
+	// key.
+	KMSKeyID string
+	// WithRotation configures rotation where it was enabled. Two servers that
+	// rotate one database account lock each other out: end it at the source first.
+	WithRotation bool
+	// DryRun compares and writes nothing.
+	DryRun bool
+	// Report is called for every secret, in their order; nil means nobody listens.
+	Report func(Event)
+}
+
+// ErrIncomplete says that some secrets were not imported; Report told which.
+var ErrIncomplete = errors.New("some secrets were not imported")
+
+// ErrConflict says that a secret of that name has versions that the archive does
+// not have: it is another secret, or was changed since.
+var ErrConflict = errors.New("the secret exists and has versions of its own")
+
+// Import writes the secrets of an archive, reads each back and compares its
+// hash. A secret that fails does not stop the others; the error is then
+// ErrIncomplete. Import may be run again at any time: what is there already stays
+// as it is, and what was interrupted is completed. The error for an archive that
+// cannot be read is ErrArchive; secrets before the damage were imported.
+func Import(ctx context.Context, api *sm.Client, in io.Reader, o ImportOptions) (sum Summary, err error) {
+	r, err := newReader(in)
+	if err != nil {
+		return sum, err
+	}
+	for {
+		secrets, err := some(r)
+		if err != nil {
+			return sum, err
+		}
+		if len(secrets) == 0 {
+			break
+		}
+		importSome(ctx, api, secrets, o, &sum)
+		if ctx.Err() != nil {
+			return sum, ctx.Err()
+		}
+	}
+	sum.Hash = r.hash
+	if sum.Actions[Failed] > 0 {
+		return sum, ErrIncomplete
+	}
+	return sum, nil
+}
+
+func some(r *reader) (secrets []*Secret, err error) {
+	for len(secrets) < atOnce && r.hash == "" {
+		s, err := r.secret()
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			secrets = append(secrets, s)
+		}
+	}
+	return secrets, nil
+}
+
+func importSome(ctx context.Context, api *sm.Client, secrets []*Secret, o ImportOptions, sum *Summary) {
+	events := make([]Event, len(secrets))
+	var g errgroup.Group
+	for i, s := range secrets {
+		g.Go(func() error {
+			w := target{api: api, want: s, options: o}
+			events[i] = w.bring(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait() // failures are in the events
+	for i, e := range events {
+		if e.Err == nil {
+			sum.Versions += len(secrets[i].Versions)
+		}
+		sum.count(e, o.Report)
+	}
+}
+
+// target is one secret on the server that is written to.
+type target struct {
+	api     *sm.Client
+	want    *Secret
+	options ImportOptions
+	arn     string // empty as long as it does not exist
+}
+
+func (t *target) bring(ctx context.Context) Event {
+	action, err := t.compare(ctx)
+	if err == nil && !t.options.DryRun && action != Unchanged {
+		err = t.write(ctx)
+	}
+	if err == nil && !t.options.DryRun {
+		err = t.configureRotation(ctx)
+	}
+	if err != nil {
+		return Event{Name: t.want.Name, Action: Failed, Err: err}
+	}
+	return Event{Name: t.want.Name, Action: action, Detail: versions(len(t.want.Versions))}
+}
+
+// compare tells what is to be done, and finds the secret.
+func (t *target) compare(ctx context.Context) (Action, error) {
+	d, err := t.api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &t.want.Name})
+	switch {
+	case errors.As(err, new(*types.ResourceNotFoundException)):
+		return Created, nil
+	case err != nil:
+		return Failed, fmt.Errorf("looking for it: %w", err)
+	case d.DeletedDate != nil:
+		return Failed, errors.New("a secret of this name is scheduled for deletion: restore it, or delete it for good, first")
+	}
+	t.arn = aws.ToString(d.ARN)
+	now, err := read(ctx, t.api, t.arn)
+	if err != nil {
+		return Failed, err
+	}
+	if now.Hash == t.want.Hash {
+		return Unchanged, nil
+	}
+	return Updated, t.refuseOthers(ctx)
+}
+
+// refuseOthers returns ErrConflict if there is a version that is not of the
+// archive.
+func (t *target) refuseOthers(ctx context.Context) error {
+	ours := map[string]bool{}
+	for _, v := range t.want.Versions {
+		ours[v.ID] = true
+	}
+	pages := sm.NewListSecretVersionIdsPaginator(t.api,
+		&sm.ListSecretVersionIdsInput{SecretId: &t.arn, IncludeDeprecated: aws.Bool(true)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("listing its versions: %w", err)
+		}
+		for _, v := range page.Versions {
+			if !ours[aws.ToString(v.VersionId)] {
+				return fmt.Errorf("%w, such as %s", ErrConflict, aws.ToString(v.VersionId))
+			}
+		}
+	}
+	return nil
+}
+
+// write brings the secret to what the archive holds, and proves it. Each step
+// may be done twice.
+func (t *target) write(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{t.create, t.describe, t.tag, t.putVersions, t.label, t.putPolicy} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	now, err := read(ctx, t.api, t.arn)
+	if err != nil {
+		return fmt.Errorf("reading it back: %w", err)
+	}
+	if now.Hash != t.want.Hash {
+		return errors.New("what was read back differs from the archive")
+	}
+	return nil
+}
+
+func (t *target) create(ctx context.Context) error {
+	if t.arn != "" {
+		return nil
+	}
+	in := &sm.CreateSecretInput{Name: &t.want.Name, Description: ifSet(t.want.Description), Type: ifSet(t.want.Type),
+		KmsKeyId: ifSet(t.options.KMSKeyID), Tags: tagList(t.want.Tags)}
+	out, err := t.api.CreateSecret(ctx, in)
+	if err != nil {
+		return fmt.Errorf("creating it: %w", err)
+	}
+	t.arn = aws.ToString(out.ARN)
+	return nil
+}
+
+// describe mends the description of a secret that was there.
+func (t *target) describe(ctx context.Context) error {
+	d, err := t.api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &t.arn})
+	if err != nil {
+		return fmt.Errorf("describing it: %w", err)
+	}
+	if aws.ToString(d.Description) == t.want.Description && aws.ToString(d.Type) == t.want.Type {
+		return nil
+	}
+	_, err = t.api.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: &t.arn, Description: &t.want.Description, Type: ifSet(t.want.Type)})
+	if err != nil {
+		return fmt.Errorf("updating its description: %w", err)
+	}
+	return nil
+}
+
+// tag sets the archive's tags and removes others.
+func (t *target) tag(ctx context.Context) error {
+	d, err := t.api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &t.arn})
+	if err != nil {
+		return fmt.Errorf("describing it: %w", err)
+	}
+	missing, surplus := difference(t.want.Tags, tagsOf(d.Tags))
+	if len(surplus) > 0 {
+		if _, err := t.api.UntagResource(ctx, &sm.UntagResourceInput{SecretId: &t.arn, TagKeys: surplus}); err != nil {
+			return fmt.Errorf("removing tags: %w", err)
+		}
+	}
+	if len(missing) > 0 {
+		if _, err := t.api.TagResource(ctx, &sm.TagResourceInput{SecretId: &t.arn, Tags: tagList(missing)}); err != nil {
+			return fmt.Errorf("setting tags: %w", err)
+		}
+	}
+	return nil
+}
+
+func difference(want, have []Tag) (missing []Tag, surplus []string) {
+	left := map[string]string{}
+	for _, t := range have {
+		left[t.Key] = t.Value
+	}
+	for _, t := range want {
+		if value, ok := left[t.Key]; !ok || value != t.Value {
+			missing = append(missing, t)
+		}
+		delete(left, t.Key)
+	}
+	for key := range left {
+		surplus = append(surplus, key)
+	}
+	return missing, surplus
+}
+
+func (t *target) putPolicy(ctx context.Context) error {
+	now, err := t.api.GetResourcePolicy(ctx, &sm.GetResourcePolicyInput{SecretId: &t.arn})
+	if err != nil {
+		return fmt.Errorf("reading its resource policy: %w", err)
+	}
+	switch {
+	case aws.ToString(now.ResourcePolicy) == t.want.Policy:
+		return nil
+	case t.want.Policy == "":
+		_, err = t.api.DeleteResourcePolicy(ctx, &sm.DeleteResourcePolicyInput{SecretId: &t.arn})
+	default:
+		_, err = t.api.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{SecretId: &t.arn, ResourcePolicy: &t.want.Policy})
+	}
+	if err != nil {
+		return fmt.Errorf("putting its resource policy: %w", err)
+	}
+	return nil
+}
+
+func tagList(tags []Tag) []types.Tag {
+	var list []types.Tag
+	for _, t := range tags {
+		list = append(list, types.Tag{Key: &t.Key, Value: &t.Value})
+	}
+	return list
+}
+
+// ifSet leaves out what is empty.
+func ifSet(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
