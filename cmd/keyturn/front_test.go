@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/keyturntest"
+)
+
+// quickLimits are usualLimits at the pace of a test.
+var quickLimits = frontLimits{
+	header: 200 * time.Millisecond, read: 400 * time.Millisecond, write: 400 * time.Millisecond, idle: 200 * time.Millisecond,
+	connections: 20, uploads: 2, uploadWait: 100 * time.Millisecond,
+}
+
+// openFront serves a keyturn as serve does, and returns its address.
+func openFront(t *testing.T, limits frontLimits) string {
+	t.Helper()
+	s := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data = keyturn.InMemory })
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := newFront(s.Server, limits, slog.New(slog.DiscardHandler))
+	ended := make(chan error, 1)
+	go func() { ended <- front.Serve(bounded(listener, limits.connections)) }()
+	t.Cleanup(func() {
+		if err := front.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// patience is how long a test waits for what must happen much sooner.
+const patience = 20 * time.Second
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// drip writes byte by byte until the server hangs up.
+func drip(conn net.Conn, text string) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for i := range len(text) {
+		if _, err := conn.Write([]byte{text[i]}); err != nil {
+			return
+		}
+		<-tick.C
+	}
+}
+
+// wantHungUp reads until the server has closed the connection, and returns what
+// it said before.
+func wantHungUp(t *testing.T, conn net.Conn) string {
+	t.Helper()
+	said, err := io.ReadAll(conn)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the server holds the connection; it said %.200q", said)
+	}
+	return string(said)
+}
+
+func wantAnswer(t *testing.T, conn net.Conn, status int) {
+	t.Helper()
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != status {
+		t.Errorf("answered %s, want %d", response.Status, status)
+	}
+}
+
+func wantServed(t *testing.T, addr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/livez", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close = true
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("answered %s", response.Status)
+	}
+}
+
+const getValueHead = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: secretsmanager.GetSecretValue\r\n"
+
+// Clients that hold what they have are hung up on; meanwhile others are served.
+func TestSlowClientsAreHungUpOn(t *testing.T) {
+	t.Parallel()
+	addr := openFront(t, quickLimits)
+	for _, client := range []struct{ name, says, drips string }{
+		{"Silent", "", ""},
+		{"HeaderByByte", "", "GET /" + strings.Repeat("x", 10_000)},
+		{"HeaderLineByByte", getValueHead, strings.Repeat("A: b\r\n", 2_000)},
+		{"BodyByByte", getValueHead + "Content-Length: 1048576\r\n\r\n", strings.Repeat(" ", 10_000)},
+		{"ChunkByByte", getValueHead + "Transfer-Encoding: chunked\r\n\r\n", strings.Repeat("1\r\n \r\n", 2_000)},
+		{"NoBody", getValueHead + "Content-Length: 10\r\n\r\n", ""},
+		{"NothingAfterAnAnswer", "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n", ""},
+	} {
+		t.Run(client.name, func(t *testing.T) {
+			t.Parallel()
+			conn := dial(t, addr)
+			if _, err := io.WriteString(conn, client.says); err != nil {
+				t.Fatal(err)
+			}
+			var dripping sync.WaitGroup
+			dripping.Go(func() { drip(conn, client.drips) })
+			wantServed(t, addr)
+			if said := wantHungUp(t, conn); strings.HasPrefix(said, "HTTP/1.1 5") {
+				t.Errorf("answered %.100q", said)
+			}
+			_ = conn.Close()
+			dripping.Wait()
+		})
+	}
+}
+
+// A client that asks and asks, and reads none of the answers.
+func TestClientThatNeverReadsIsHungUpOn(t *testing.T) {
+	t.Parallel()
+	addr := openFront(t, quickLimits)
+	conn := dial(t, addr)
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	request := []byte(strings.Repeat("GET /livez HTTP/1.1\r\nHost: h\r\n\r\n", 1_000))
+	for range 10_000 {
+		if _, err := conn.Write(request); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("the server waits for the client")
+		} else if err != nil {
+			wantServed(t, addr)
+			return
+		}
+	}
+	t.Fatal("the server holds all answers")
+}
+
+func TestConnectionsBeyondTheLimitWait(t *testing.T) {
+	t.Parallel()
+	limits := usualLimits
+	limits.connections = 2
+	addr := openFront(t, limits)
+	first, second, third := dial(t, addr), dial(t, addr), dial(t, addr)
+	const request = "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"
+	for _, conn := range []net.Conn{first, second} { // now they are accepted
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		wantAnswer(t, conn, http.StatusOK)
+	}
+	if _, err := io.WriteString(third, request); err != nil {
+		t.Fatal(err)
+	}
+	if err := third.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := third.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v: the limit is not kept", n, err)
+	}
+	_ = first.Close()
+	if err := third.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	wantAnswer(t, third, http.StatusOK)
+}
+
+// Large requests that stand still take the places of large ones only, and not
+// for ever.
+func TestLargeRequestsHavePlacesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	limits := quickLimits
+	limits.read = time.Second
+	addr := openFront(t, limits)
+	large := fmt.Sprintf("%sContent-Length: %d\r\n\r\n", getValueHead, smallBody+1)
+	var holders []net.Conn
+	for range limits.uploads {
+		conn := dial(t, addr)
+		if _, err := io.WriteString(conn, large); err != nil {
+			t.Fatal(err)
+		}
+		holders = append(holders, conn)
+	}
+	wantServed(t, addr)
+	for _, conn := range holders {
+		wantHungUp(t, conn)
+	}
+	conn := dial(t, addr)
+	if _, err := io.WriteString(conn, large+strings.Repeat(" ", smallBody+1)); err != nil {
+		t.Fatal(err)
+	}
+	wantAnswer(t, conn, http.StatusBadRequest) // it has no signature
+}
+
+func TestLargeRequestsBeyondTheirPlacesAreSentAway(t *testing.T) {
+	t.Parallel()
+	arrived, leave := make(chan struct{}), make(chan struct{})
+	u := &uploads{places: make(chan struct{}, 1), wait: 10 * time.Millisecond, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-leave
+	})}
+	send := func() int {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat(" ", smallBody+1)))
+		w := httptest.NewRecorder()
+		u.ServeHTTP(w, r)
+		return w.Code
+	}
+	first := make(chan int)
+	go func() { first <- send() }()
+	<-arrived
+	if status := send(); status != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", status)
+	}
+	close(leave)
+	if status := <-first; status != http.StatusOK {
+		t.Errorf("the first was answered %d", status)
+	}
+}
