@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 
+	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/keyturntest"
 	"github.com/keyturn/keyturn/rotation"
 	"github.com/keyturn/keyturn/rotation/mysql"
@@ -42,6 +42,18 @@ func TestClients(t *testing.T) {
 	}
 }
 
+// Every operation by boto3, and an everyday's work by the AWS CLI.
+func TestClientsOperations(t *testing.T) {
+	t.Parallel()
+	for _, client := range [][]string{{"python3", "testdata/operations.py"}, {"bash", "testdata/everyday.sh"}} {
+		t.Run(client[0], func(t *testing.T) {
+			t.Parallel()
+			s := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data = keyturn.InMemory })
+			t.Log(runClient(t, s, "", client...))
+		})
+	}
+}
+
 func newCluster(t *testing.T, s *keyturntest.Server, user, password string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -67,8 +79,7 @@ func newCluster(t *testing.T, s *keyturntest.Server, user, password string) {
 func runClient(t *testing.T, s *keyturntest.Server, stdin string, command ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+s.URL, "AWS_SHARED_CREDENTIALS_FILE="+s.CredentialsFile(),
-		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null")
+	cmd.Env = s.Env()
 	cmd.Stdin = strings.NewReader(stdin + "\n")
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log

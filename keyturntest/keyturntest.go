@@ -7,15 +7,19 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyturn/keyturn"
+	"github.com/keyturn/keyturn/keyturnapi"
 )
 
 // Server is a running server with clients that act as its administrator.
@@ -96,4 +100,29 @@ func clients(t testing.TB, server *keyturn.Server, url string) *Server {
 	}
 	return &Server{Server: server, URL: url, Config: cfg,
 		SecretsManager: secretsmanager.NewFromConfig(cfg), RDS: rds.NewFromConfig(cfg), Lambda: lambda.NewFromConfig(cfg)}
+}
+
+// As returns a configuration for clients that act as a user of an account of 12
+// digits, with a new access key that has these identity policies (JSON texts).
+// keyturnapi.AdministratorPolicy is one of them that allows everything.
+func (s *Server) As(t testing.TB, account, user string, policies ...string) aws.Config {
+	t.Helper()
+	out, err := keyturnapi.New(s.AWSConfig()).CreateAccessKey(t.Context(), &keyturnapi.CreateAccessKeyInput{
+		AccountID: account, UserName: user, PolicyDocuments: policies})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.Config.Copy()
+	cfg.Credentials = credentials.NewStaticCredentialsProvider(out.AccessKey.AccessKeyID, out.Credentials.SecretAccessKey, out.Credentials.SessionToken)
+	return cfg
+}
+
+// Env returns the environment of the test with the settings by which another
+// program finds this server and acts as its administrator. Settings of AWS and
+// Terraform that the machine has are left out.
+func (s *Server) Env() []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") || strings.HasPrefix(v, "TF_") })
+	return append(env, "AWS_ENDPOINT_URL="+s.URL, "AWS_SHARED_CREDENTIALS_FILE="+s.CredentialsFile(),
+		"AWS_REGION="+keyturn.DefaultRegion, "AWS_DEFAULT_REGION="+keyturn.DefaultRegion,
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null")
 }

@@ -57,6 +57,11 @@ need_clients() {
 	fi
 }
 
+# need_terraform: its AWS provider is found, or fetched by Terraform itself.
+need_terraform() {
+	has terraform || missing_program "Terraform (1.11 or newer, https://developer.hashicorp.com/terraform/install)"
+}
+
 missing_program() {
 	echo "the tests need $*: install it and put it into PATH" >&2
 	lacking=yes
@@ -101,14 +106,16 @@ lacking=
 need_compiler
 need_servers
 need_clients
+need_terraform
 [ -z "$lacking" ] || exit 1
 export PATH
 
 [ $# -gt 0 ] || set -- ./...
 # A process group of its own, to be ended as a whole: "go test" does not pass
-# a SIGTERM on. Two packages at a time, for each starts its own servers.
+# a SIGTERM on. Three packages at a time: each starts its own servers, and one
+# mostly waits for Terraform.
 set -m
-go test -race -count=1 -p 2 -timeout 15m "$@" </dev/null &
+go test -race -count=1 -p 3 -timeout 15m "$@" </dev/null &
 tests=$!
 set +m
 wait "$tests"
