@@ -20,8 +20,8 @@ test: ## all tests with -race on real database servers; ARGS='./deploy -run X' f
 lint: ## format, vet, golangci-lint, govulncheck, go.mod
 	@scripts/lint.sh
 
-bench: ## requests per second beside a bare net/http handler
-	go test -run '^$$' -bench . -benchmem $$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u)
+bench: ## requests per second beside bare net/http; ARGS=1000,1000000 for other numbers of secrets
+	@KEYTURN_BENCH_SECRETS=$(ARGS) go test -run "^$$" -bench "^BenchmarkHTTP$$" -benchtime 1x -timeout 2h .
 
 soak: ## 200 rotations under load and 50 kills for each database and strategy
 	@KEYTURN_ROTATIONS=200 KEYTURN_KILLS=50 scripts/test.sh -v -timeout 40m -run 'Killed|LoginsUnder' .

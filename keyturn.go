@@ -19,8 +19,11 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/keyturn/keyturn/internal/accesskey"
+	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/envelope"
 	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/keyapi"
 	"github.com/keyturn/keyturn/internal/lambdaapi"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
@@ -50,6 +53,11 @@ type Config struct {
 	// clock to be advanced. It is for test suites; never listen on anything but
 	// the loopback address with it.
 	Dev bool
+	// Keys says where the encryption keys are; the zero value is root.key in Data.
+	Keys Keys
+	// AuditFsync is when lines of the audit log are forced to the disk; empty means
+	// AuditFsyncInterval.
+	AuditFsync AuditFsync
 	// Log gets what the server has to say; nil is slog.Default().
 	Log *slog.Logger
 	// Now is the server's clock; nil is time.Now.
@@ -58,23 +66,24 @@ type Config struct {
 
 // Server is an open server. It is safe for concurrent use.
 type Server struct {
-	config   Config
-	folder   string // where files live; temporary when the state is in memory
-	lock     *flock.Flock
-	db       *sqldb.DB
-	keys     *envelope.Keyring
-	vault    *secret.Vault
-	sessions iam.Sessions
-	admin    *accessKeys
-	sched    *scheduler.Scheduler
-	sm       *smapi.Service
-	lambda   *lambdaapi.Service
-	rds      *rdsapi.Service
-	handler  http.Handler
+	config     Config
+	folder     string // where files live; temporary when the state is in memory
+	lock       *flock.Flock
+	db         *sqldb.DB
+	keys       *envelope.Keyring
+	audit      *audit.Log
+	vault      *secret.Vault
+	sessions   iam.Sessions
+	accessKeys *accesskey.Service
+	keyService *keyapi.Service
+	sched      *scheduler.Scheduler
+	sm         *smapi.Service
+	lambda     *lambdaapi.Service
+	rds        *rdsapi.Service
+	handler    http.Handler
 
 	inProcess func() aws.Config
 
-	purge    chan struct{}
 	ahead    atomic.Int64 // how far AdvanceClock has moved the clock, in nanoseconds
 	draining atomic.Bool
 }
@@ -93,7 +102,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Server{config: c, purge: make(chan struct{}, 1)}
+	s := &Server{config: c}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -104,19 +113,28 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openFolder(); err != nil {
 		return err
 	}
-	if err := s.openKeys(); err != nil {
+	if err := s.openKeys(ctx); err != nil {
 		return err
 	}
 	path := InMemory
 	if s.config.Data != InMemory {
 		path = filepath.Join(s.folder, databaseFile)
 	}
+	if err := s.openFile(path); err != nil {
+		return err
+	}
 	var err error
-	s.db, err = sqldb.Open(ctx, path, s.now, secret.Schema, scheduler.Schema, lambdaapi.Schema, rdsapi.Schema, accessKeySchema)
+	s.db, err = sqldb.Open(ctx, path, s.now, secret.Schema, scheduler.Schema, lambdaapi.Schema, rdsapi.Schema, accesskey.Schema, keyapi.Schema, auditSchema)
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", s.config.Data, err)
 	}
-	s.admin = newAccessKeys(s.db, s.keys)
+	if err := s.openAudit(ctx); err != nil {
+		return err
+	}
+	s.accessKeys, err = accesskey.New(ctx, accesskey.Config{DB: s.db, Keys: s.keys, Operators: DefaultAccount, Log: s.config.Log})
+	if err != nil {
+		return err
+	}
 	if err := s.openCredentials(ctx); err != nil {
 		return err
 	}
@@ -126,7 +144,7 @@ func (s *Server) open(ctx context.Context) error {
 // Files in the data folder.
 const (
 	databaseFile    = "keyturn.db"
-	rootKeyFile     = "root.key"
+	keyFile         = "root.key"
 	credentialsFile = "credentials"
 	lockFile        = "lock"
 )
@@ -158,27 +176,12 @@ func (s *Server) openFolder() (err error) {
 	return nil
 }
 
-// openKeys reads the root key, or makes one for a new folder. A folder with
-// secrets but without its root key is refused: a new key could open none of
-// them.
-func (s *Server) openKeys() error {
-	if s.config.Data == InMemory {
-		key, err := envelope.NewLocal()
-		s.keys = envelope.NewKeyring(key)
-		return err
+// openFile makes the database's file: SQLite would make it readable to all.
+func (s *Server) openFile(path string) error {
+	if path == InMemory {
+		return nil
 	}
-	db, key := filepath.Join(s.folder, databaseFile), filepath.Join(s.folder, rootKeyFile)
-	_, noKey := os.Stat(key)
-	_, noDB := os.Stat(db)
-	if errors.Is(noKey, os.ErrNotExist) && noDB == nil {
-		return fmt.Errorf("the root key %s is missing, and without it no secret in this folder can be opened: put it back from your backup", key)
-	}
-	local, err := envelope.LoadOrCreate(key)
-	if err != nil {
-		return err
-	}
-	s.keys = envelope.NewKeyring(local)
-	f, err := os.OpenFile(db, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would make it readable to all
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("making the database file: %w", err)
 	}
@@ -193,40 +196,15 @@ func (s *Server) now() time.Time {
 // ends. It returns when all of it has stopped.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.audit.Run(ctx) })
 	g.Go(func() error { return s.sched.Run(ctx) })
 	g.Go(func() error { return s.rds.Run(ctx) })
-	g.Go(func() error { return s.runPurge(ctx) })
+	g.Go(func() error { return s.sm.Run(ctx) })
+	g.Go(func() error { return s.accessKeys.Run(ctx) })
+	g.Go(func() error { return s.keyService.Run(ctx) })
 	err := g.Wait()
 	s.lambda.Wait()
 	return err
-}
-
-// runPurge removes secrets when their recovery windows end.
-func (s *Server) runPurge(ctx context.Context) error {
-	for ctx.Err() == nil {
-		next, err := s.sm.PurgeExpired(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.config.Log.Error("removing deleted secrets", "error", err)
-		}
-		s.sleep(ctx, next)
-	}
-	return nil
-}
-
-// sleep waits until the moment at, an hour at the longest: deletions that come
-// in meanwhile lie days ahead.
-func (s *Server) sleep(ctx context.Context, at *time.Time) {
-	wait := time.Hour
-	if at != nil {
-		wait = min(wait, max(at.Sub(s.now()), time.Second))
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-s.purge:
-	case <-t.C:
-	}
 }
 
 // Drain makes /readyz fail, so that no new work is sent here.
@@ -236,6 +214,12 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // returned and requests have ended.
 func (s *Server) Close() error {
 	var errs []error
+	if s.sm != nil {
+		s.sm.Close()
+	}
+	if s.audit != nil {
+		errs = append(errs, s.audit.Close())
+	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}

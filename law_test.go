@@ -27,24 +27,25 @@ var floors = map[string]int{
 	"internal/smapi": 5,
 
 	"internal/scheduler": 4, "internal/rdsapi": 4, "internal/lambdaapi": 4,
+	"internal/stsapi": 4, "internal/accesskey": 4, "internal/keyapi": 4,
 
 	"internal/secret": 3, "internal/wire": 3,
 
-	"internal/sqldb": 2, "internal/iam": 2, "internal/dbtest": 2,
+	"internal/sqldb": 2, "internal/iam": 2, "internal/dbtest": 2, "internal/kmstest": 2,
 	"rotation/mysql": 2, "rotation/postgres": 2,
 
 	"internal/fault": 1, "internal/envelope": 1, "internal/dbserver": 1, "internal/audit": 1, "internal/iam/policy": 1,
-	"rotation": 1, "deploy": 1, "deploy/yamlfile": 1, "keyturnapi": 1,
+	"rotation": 1, "deploy": 1, "deploy/yamlfile": 1, "keyturnapi": 1, "transfer": 1,
 }
 
 // clients work against AWS and against keyturn alike: they know the SDK only.
-var clients = []string{"rotation", "deploy", "keyturnapi"}
+var clients = []string{"rotation", "deploy", "keyturnapi", "transfer"}
 
 // storage knows no protocol: neither AWS's services nor their types.
 var storage = []string{"internal/secret", "internal/scheduler", "internal/sqldb", "internal/envelope"}
 
 // services are the AWS services that keyturn answers for.
-var services = []string{"internal/smapi", "internal/rdsapi", "internal/lambdaapi"}
+var services = []string{"internal/smapi", "internal/rdsapi", "internal/lambdaapi", "internal/stsapi"}
 
 const (
 	awsServices = "github.com/aws/aws-sdk-go-v2/service/"
@@ -121,6 +122,7 @@ func TestDoors(t *testing.T) {
 		{kms, []string{"internal/envelope"}},
 		{module, []string{"cmd", "keyturntest"}},
 		{module + "/internal/dbtest", nil},
+		{module + "/internal/kmstest", nil},
 		{module + "/keyturntest", nil},
 	} {
 		for _, p := range ours(t) {

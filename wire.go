@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,12 +13,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/keyapi"
 	"github.com/keyturn/keyturn/internal/lambdaapi"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/smapi"
 	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/stsapi"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/rotation/mysql"
@@ -31,12 +35,13 @@ func (s *Server) wire() error {
 			Handler: s.rotate(mysql.Engine{})},
 		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
 			Handler: s.rotate(postgres.Engine{})})
-	s.sched = scheduler.New(s.db, s.vault, functions{s.lambda}, s.now, s.config.Log)
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
-		Guard: guard, Log: s.config.Log})
+		Guard: guard, Audit: s.audit, Log: s.config.Log})
+	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
 	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})
-	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Now: s.now, Log: s.config.Log})
+	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	if err != nil {
 		return err
 	}
@@ -49,7 +54,7 @@ func (s *Server) wire() error {
 }
 
 func (s *Server) services() []wire.Service {
-	extensions := s.sm.Extensions()
+	extensions := slices.Concat(s.sm.Extensions(), s.accessKeys.Ops(), s.keyService.Ops())
 	if s.config.Dev {
 		extensions = append(extensions, wire.On("AdvanceClock", clockTarget, s.advanceClock))
 	}
@@ -57,6 +62,7 @@ func (s *Server) services() []wire.Service {
 		{Name: "secretsmanager", TargetPrefix: "secretsmanager", Protocol: wire.JSON11, Ops: s.sm.Ops()},
 		{Name: "secretsmanager", TargetPrefix: "keyturn", ActionPrefix: "keyturn", Protocol: wire.JSON11, Ops: extensions},
 		{Name: "rds", Protocol: wire.Query, Ops: s.rds.Ops()},
+		{Name: "sts", Protocol: wire.Query, Version: stsapi.Version, Namespace: stsapi.Namespace, Ops: stsapi.Ops(s.accessKeys)},
 		{Name: "lambda", Protocol: wire.RESTJSON, Ops: s.lambda.Ops()},
 	}
 }
@@ -65,7 +71,7 @@ func (s *Server) services() []wire.Service {
 // Functions of this server have real signatures in either mode; the SDK makes
 // them by the machine's clock, which AdvanceClock does not move.
 func (s *Server) verifier() func(*http.Request, []byte) (iam.Caller, error) {
-	lasting := &iam.Verifier{Keys: s.admin, Now: s.config.Now}
+	lasting := &iam.Verifier{Keys: s.accessKeys, Now: s.config.Now}
 	temporary := &iam.Verifier{Keys: &s.sessions, Now: time.Now}
 	return func(r *http.Request, body []byte) (iam.Caller, error) {
 		scope, _ := iam.ScopeOf(r)
@@ -74,11 +80,33 @@ func (s *Server) verifier() func(*http.Request, []byte) (iam.Caller, error) {
 		case notOurs == nil:
 			return temporary.Verify(r, body)
 		case s.config.Dev:
-			return iam.Trust(r, DefaultAccount, DefaultRegion), nil
+			return s.trusted(r, scope.AccessKeyID), nil
 		}
-		return lasting.Verify(r, body)
+		c, err := lasting.Verify(r, body)
+		if err == nil {
+			s.accessKeys.Used(&c, s.now())
+		}
+		return c, err
 	}
 }
+
+// trusted names the caller of a request to a dev server: whom its access key
+// stands for if this server made it, else an administrator of the account that
+// the key's id is, or of the default account.
+func (s *Server) trusted(r *http.Request, accessKeyID string) iam.Caller {
+	account := DefaultAccount
+	if accountID.MatchString(accessKeyID) {
+		account = accessKeyID
+	}
+	c := iam.Trust(r, account, DefaultRegion)
+	if known, err := s.accessKeys.Lookup(r.Context(), accessKeyID); err == nil {
+		c.Principal = known.Principal
+		s.accessKeys.Used(&c, s.now())
+	}
+	return c
+}
+
+var accountID = regexp.MustCompile(`^[0-9]{12}$`)
 
 // ServeHTTP answers the APIs, and /livez and /readyz.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -107,6 +135,9 @@ func (s *Server) ready(ctx context.Context) error {
 	}
 	if err := s.db.Read(ctx, func(*sqldb.Tx) error { return nil }); err != nil {
 		return errors.New("the database does not answer")
+	}
+	if s.audit.Err() != nil {
+		return errors.New("the audit log can't be written; the server's log says why")
 	}
 	return nil
 }
@@ -139,9 +170,6 @@ func clockTarget(_ context.Context, in *keyturnapi.AdvanceClockInput) (iam.Resou
 func (s *Server) advanceClock(_ context.Context, in *keyturnapi.AdvanceClockInput) (*keyturnapi.AdvanceClockOutput, error) {
 	s.ahead.Add(in.Seconds * int64(time.Second))
 	s.sched.Poke()
-	select {
-	case s.purge <- struct{}{}:
-	default: // it will look anyway
-	}
+	s.sm.Poke()
 	return &keyturnapi.AdvanceClockOutput{Now: s.now().UTC()}, nil
 }

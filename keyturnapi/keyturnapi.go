@@ -1,6 +1,6 @@
 // Package keyturnapi holds what a keyturn server answers beyond the AWS APIs:
-// the record of each rotation, and the clock of a server in dev mode. The
-// operations are JSON 1.1 requests with the target prefix "keyturn.", signed
+// the record of each rotation, access keys, and the clock of a server in dev
+// mode. The operations are JSON 1.1 requests with the target prefix "keyturn.", signed
 // like every other request.
 package keyturnapi
 

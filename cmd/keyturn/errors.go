@@ -38,7 +38,8 @@ the next.
        old password stays valid beside the new one
     6  a rotation's end is not known: it may have changed the password in the
        database without having moved AWSCURRENT, or it still runs
-    7  not found: the secret, its version or field, the function, the cluster
+    7  not found: the secret, its version or field, the function, the cluster,
+       the access key
     8  access denied: no permission, or credentials that the server refuses
   130  interrupted by SIGINT or SIGTERM`
 
@@ -166,10 +167,10 @@ func exitCodeOfCode(code string) int {
 	return exitFailure
 }
 
-// isNotFound knows Secrets Manager's and Lambda's code, and RDS's family
+// isNotFound knows Secrets Manager's and Lambda's code, IAM's, and RDS's family
 // (DBClusterNotFoundFault, DBInstanceNotFound, …).
 func isNotFound(code string) bool {
-	return code == "ResourceNotFoundException" ||
+	return code == "ResourceNotFoundException" || code == "NoSuchEntityException" ||
 		strings.HasSuffix(code, "NotFoundFault") || strings.HasSuffix(code, "NotFound")
 }
 

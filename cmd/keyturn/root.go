@@ -47,8 +47,13 @@ func commands(a *app) []*cobra.Command {
 		newDemoCommand(a),
 		newDeployCommand(a),
 		newSecretCommand(a),
+		newKeyCommand(a),
 		newRotationCommand(a),
+		newAuditCommand(a),
+		newAccessKeyCommand(a),
 		newRandomPasswordCommand(a),
+		newExportCommand(a),
+		newImportCommand(a),
 		newClockCommand(a),
 		newVersionCommand(a),
 		newExitCodesTopic(),
@@ -81,7 +86,9 @@ help environment" and "keyturn help exit-codes".`,
 	a.addGlobalFlags(root)
 	root.AddCommand(commands(a)...)
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	fitCompletion(root)
+	fitHelp(root)
 	return root
 }
 
@@ -97,6 +104,24 @@ func fitCompletion(root *cobra.Command) {
 		for _, shell := range cmd.Commands() {
 			shell.Args = positional()
 			shell.Example = "  keyturn completion " + shell.Name()
+		}
+	}
+}
+
+// fitHelp makes a topic that does not exist an error: cobra's own command ends
+// with code 0.
+func fitHelp(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "help" {
+			continue
+		}
+		cmd.Run = nil
+		cmd.RunE = func(_ *cobra.Command, args []string) error {
+			topic, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no help about %q", strings.Join(args, " "))
+			}
+			return topic.Help()
 		}
 	}
 }

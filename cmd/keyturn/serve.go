@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +28,8 @@ const drainTime = 20 * time.Second
 type serveFlags struct {
 	listen, data string
 	dev          bool
+	keys         keyFlags
+	auditFsync   string
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -36,14 +40,22 @@ func newServeCommand(a *app) *cobra.Command {
 		Long: `Run a server that speaks the AWS Secrets Manager API, and the slices of RDS and
 Lambda that deploying and rotating need, on one port.
 
-The first start makes the data folder with a root key, with which everything is
+The first start makes the data folder with a key file, with which everything is
 encrypted, and one access key, which is written to DATA/credentials. Keep a copy
 of DATA/root.key in another place than the backup of the rest: without it
 nothing can be opened.
 
+The key file may also be another one (--key-file), wrapped by a passphrase
+(--key-passphrase…), or be given to the server, which then can't change it: by a
+file descriptor (--key-fd), the variable KEYTURN_KEY_FILE_CONTENT, or as the
+systemd credential keyturn.key. Or keys are in AWS KMS (--aws-kms-key, "keyturn
+key create --aws-kms"): the server uses them with the ordinary AWS settings of
+its process, and AWS_ENDPOINT_URL_KMS.
+
 SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		Example: `  keyturn serve
   keyturn serve --listen 127.0.0.1:8200 --data /var/lib/keyturn
+  keyturn serve --key-file /etc/keyturn/key --key-passphrase-file /run/keyturn/passphrase
   keyturn serve --dev --data :memory:   # for a test suite: any access key, no signatures`,
 		Args:              positional(),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -54,10 +66,19 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 	f.StringVar(&flags.data, "data", "./keyturn-data", "folder of the server's state; :memory: (with --dev) keeps none")
 	f.BoolVar(&flags.dev, "dev", false, "for test suites: accept any access key, check no signature, let the clock be advanced")
 	_ = cmd.MarkFlagDirname("data")
+	f.StringVar(&flags.auditFsync, "audit-fsync", string(keyturn.AuditFsyncInterval),
+		"when lines of the audit log are forced to the disk: always, interval (each second) or never")
+	_ = cmd.RegisterFlagCompletionFunc("audit-fsync", cobra.FixedCompletions(auditFsyncs, cobra.ShellCompDirectiveNoFileComp))
+	flags.keys.add(cmd)
 	return cmd
 }
 
+var auditFsyncs = []string{string(keyturn.AuditFsyncAlways), string(keyturn.AuditFsyncInterval), string(keyturn.AuditFsyncNever)}
+
 func (f serveFlags) check() error {
+	if !slices.Contains(auditFsyncs, f.auditFsync) {
+		return usagef("--audit-fsync is always, interval or never, not %q", f.auditFsync)
+	}
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
 		return usagef("--listen: %q is not an address and port, such as 127.0.0.1:4566", f.listen)
@@ -76,8 +97,32 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
+// The heap may grow to three times what is alive, which halves the work of the
+// garbage collector, but for softMemory: from so many bytes on it collects more
+// eagerly. What a server of many secrets keeps in memory takes less than half of
+// that; the rest of a process, mostly SQLite's pages, comes on top. GOGC and
+// GOMEMLIMIT in the environment override them.
+const (
+	heapGrowth = 200 // percent
+	softMemory = 96 << 20
+)
+
+func boundMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
+	}
+}
+
 func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err := flags.check(); err != nil {
+		return err
+	}
+	boundMemory()
+	keys, err := a.keys(ctx, flags.keys)
+	if err != nil {
 		return err
 	}
 	log := a.logger()
@@ -85,7 +130,7 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
 	}
-	server, err := keyturn.Open(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Log: log})
+	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync), Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -97,20 +142,13 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 // serveUntil serves until ctx ends, then lets requests finish before the work behind
 // them stops.
 func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listener, log *slog.Logger) error {
-	front := &http.Server{
-		Handler:           server,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       5 * time.Minute, // an upload of a function's code over a slow line
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
+	front := newFront(server, usualLimits, log)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	g, failed := errgroup.WithContext(work)
 	g.Go(func() error { return server.Run(work) })
 	g.Go(func() error {
-		if err := front.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := front.Serve(bounded(listener, usualLimits.connections)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving: %w", err)
 		}
 		return nil

@@ -3,18 +3,19 @@ package wire
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -68,6 +69,8 @@ type call struct {
 	op        *operation
 	body      []byte
 	in        any
+	event     audit.Event
+	spare     *buffers // memory that is cleared when the answer is written
 }
 
 // answer is a whole response but for the headers that all of them share.
@@ -112,8 +115,27 @@ func NewHandler(cfg Config) (http.Handler, error) {
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{request: r, requestID: uuid.NewString(), service: h.pick(r)}
-	write(w, c.requestID, h.answer(w, c))
+	c := &call{request: r, requestID: newRequestID(), service: h.pick(r), spare: spare.Get().(*buffers)}
+	defer c.spare.release()
+	h.begin(c)
+	write(w, c.requestID, h.record(c, h.answer(w, c)))
+}
+
+// newRequestID draws a UUID. It names a request and protects nothing, so it may
+// come from the runtime's quick generator.
+func newRequestID() string {
+	var raw [16]byte
+	binary.LittleEndian.PutUint64(raw[:8], rand.Uint64()) //nolint:gosec // see above
+	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64()) //nolint:gosec // see above
+	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80   // version 4, and RFC 9562's variant
+	var text [36]byte
+	hex.Encode(text[0:8], raw[0:4])
+	hex.Encode(text[9:13], raw[4:6])
+	hex.Encode(text[14:18], raw[6:8])
+	hex.Encode(text[19:23], raw[8:10])
+	hex.Encode(text[24:36], raw[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
 }
 
 // answer turns whatever happens into something that can be written.
@@ -147,11 +169,13 @@ func (h *handler) serve(w http.ResponseWriter, c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	c.identified(&caller)
 	if err := c.service.protocol.decode(c); err != nil {
 		return answer{}, err
 	}
-	ctx := iam.WithCaller(c.request.Context(), caller)
+	ctx := audit.WithEvent(iam.WithCaller(c.request.Context(), caller), &c.event)
 	out, err := c.op.run(ctx, c.in, func(res iam.Resource) error {
+		c.event.Resource = res.ARN
 		return h.Guard.Check(ctx, caller, c.op.iamAction, res)
 	})
 	if err != nil {
@@ -174,7 +198,7 @@ func (h *handler) verify(c *call) (iam.Caller, error) {
 		return iam.Caller{}, iam.ErrInvalidSignature.Errorf("Credential should be scoped to correct service: '%s'.", c.service.Name)
 	}
 	caller.RequestID, caller.UserAgent = c.requestID, c.request.UserAgent()
-	caller.SourceIP, caller.Now = sourceIP(c.request), h.Now()
+	caller.SourceIP, caller.Secure, caller.Now = sourceIP(c.request), c.request.TLS != nil, h.Now()
 	return caller, nil
 }
 
@@ -202,13 +226,12 @@ func (c *call) readBody(w http.ResponseWriter) error {
 	if c.request.Body == nil || length == 0 {
 		return nil
 	}
-	body := http.MaxBytesReader(w, c.request.Body, limit)
 	var err error
 	if 0 < length && length <= trustedLength {
-		c.body = make([]byte, length)
-		_, err = io.ReadFull(body, c.body)
+		c.body = c.room(int(length))
+		_, err = io.ReadFull(c.request.Body, c.body) // net/http ends it at that length
 	} else {
-		c.body, err = io.ReadAll(body)
+		c.body, err = io.ReadAll(http.MaxBytesReader(w, c.request.Body, limit))
 	}
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return c.tooLarge(limit)
@@ -217,6 +240,15 @@ func (c *call) readBody(w http.ResponseWriter) error {
 		return errBadBody.Errorf("The request body ended early.")
 	}
 	return nil
+}
+
+// room returns memory for a body. It is used again for protocols that decode into
+// copies.
+func (c *call) room(length int) []byte {
+	if c.service.Protocol == JSON11 {
+		return c.spare.room(length)
+	}
+	return make([]byte, length)
 }
 
 func (c *call) maxBody() int64 {
@@ -238,6 +270,7 @@ func (c *call) action() string {
 }
 
 func (c *call) refuse(f *fault.Fault) answer {
+	c.event.ErrorCode, c.event.ErrorText = f.Kind.Code, f.Message
 	return c.service.protocol.refuse(c.service, f, c.requestID)
 }
 
@@ -247,12 +280,14 @@ func write(w http.ResponseWriter, requestID string, a answer) {
 	for name, values := range a.header {
 		header[http.CanonicalHeaderKey(name)] = values
 	}
-	header["X-Amzn-Requestid"] = []string{requestID}
+	values := []string{requestID, a.contentType, ""} // one allocation
+	header["X-Amzn-Requestid"] = values[0:1:1]
 	if a.contentType != "" {
-		header["Content-Type"] = []string{a.contentType}
+		header["Content-Type"] = values[1:2:2]
 	}
 	if a.status != http.StatusNoContent {
-		header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+		values[2] = strconv.Itoa(len(a.body))
+		header["Content-Length"] = values[2:3:3]
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,6 +38,7 @@ func arrived(req *http.Request) *http.Request {
 	in.Header.Del("Host")
 	in.RequestURI = req.URL.RequestURI()
 	in.RemoteAddr = "127.0.0.1:0"
+	in.TLS = &tls.ConnectionState{} // nobody can listen in
 	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/1.1", 1, 1
 	if in.Host == "" {
 		in.Host = req.URL.Host

@@ -34,7 +34,11 @@ var wireJSON = json.JoinOptions(
 
 // encodeTime writes epoch seconds with milliseconds as the fraction.
 func encodeTime(e *jsontext.Encoder, t time.Time) error {
-	return e.WriteValue(strconv.AppendFloat(e.AvailableBuffer(), float64(t.UnixMilli())/1000, 'f', -1, 64))
+	return e.WriteValue(appendEpoch(e.AvailableBuffer(), t))
+}
+
+func appendEpoch(dst []byte, t time.Time) []byte {
+	return strconv.AppendFloat(dst, float64(t.UnixMilli())/1000, 'f', -1, 64)
 }
 
 func decodeTime(d *jsontext.Decoder, t *time.Time) error {
@@ -74,7 +78,8 @@ func (json11) decode(c *call) error {
 }
 
 func (json11) encode(c *call, out any) (answer, error) {
-	body, err := json.Marshal(out, wireJSON)
+	body, err := appendJSON(c.spare.out, out)
+	c.spare.out = body
 	return answer{status: c.op.status, contentType: jsonType, body: body}, err
 }
 
@@ -82,6 +87,7 @@ func (json11) encode(c *call, out any) (answer, error) {
 // sees the request: they spell "message" in lower case.
 var frontEnd = map[string]bool{
 	"AccessDeniedException":               true,
+	"ExpiredTokenException":               true,
 	"IncompleteSignatureException":        true,
 	"InvalidSignatureException":           true,
 	"MissingAuthenticationTokenException": true,

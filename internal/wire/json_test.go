@@ -100,7 +100,7 @@ func TestRecordedAnswersEncode(t *testing.T) {
 
 func checkSameJSON(t *testing.T, name, want string, v any) {
 	t.Helper()
-	a, err := json11{}.encode(&call{op: &operation{}}, v)
+	a, err := json11{}.encode(&call{op: &operation{}, spare: new(buffers)}, v)
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 		return

@@ -38,6 +38,7 @@ func (query) decode(c *call) error {
 	if action == "" {
 		return errMissingAction.Errorf("The request is missing an action or a required parameter.")
 	}
+	c.event.Name = action
 	c.op = c.service.byAction[action]
 	if c.op == nil || version != c.service.Version {
 		c.op = nil
@@ -81,6 +82,7 @@ var queryNames = map[string]fault.Kind{
 	"MissingAuthenticationTokenException": {Code: "MissingAuthenticationToken", Status: 403},
 	"IncompleteSignatureException":        {Code: "IncompleteSignature", Status: 400},
 	"UnrecognizedClientException":         {Code: "InvalidClientTokenId", Status: 403},
+	"ExpiredTokenException":               {Code: "ExpiredToken", Status: 403},
 	"InvalidSignatureException":           {Code: "SignatureDoesNotMatch", Status: 403},
 	"AccessDeniedException":               {Code: "AccessDenied", Status: 403},
 	"ValidationException":                 {Code: "ValidationError", Status: 400},
@@ -112,5 +114,8 @@ func (query) refuse(s *service, f *fault.Fault, requestID string) answer {
 }
 
 func (s *service) namespace() string {
+	if s.Namespace != "" {
+		return s.Namespace
+	}
 	return "http://" + s.Name + ".amazonaws.com/doc/" + s.Version + "/"
 }

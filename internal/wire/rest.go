@@ -264,6 +264,7 @@ var restKinds = map[string]fault.Kind{
 	"MissingAuthenticationTokenException": {Code: "MissingAuthenticationTokenException", Status: 403},
 	"IncompleteSignatureException":        {Code: "IncompleteSignatureException", Status: 403},
 	"UnrecognizedClientException":         {Code: "UnrecognizedClientException", Status: 403},
+	"ExpiredTokenException":               {Code: "ExpiredTokenException", Status: 403},
 	"InvalidSignatureException":           {Code: "InvalidSignatureException", Status: 403},
 	"AccessDeniedException":               {Code: "AccessDeniedException", Status: 403},
 	"SerializationException":              {Code: "InvalidRequestContentException", Status: 400},

@@ -16,6 +16,8 @@ type service struct {
 	maxBody  int64
 	byAction map[string]*operation // :: action → operation
 	routes   []route               // REST-JSON only
+
+	eventSource string // as the audit log names it: secretsmanager.amazonaws.com
 }
 
 // operation is an Op that was checked, in its service.
@@ -32,10 +34,11 @@ func compile(s Service) (*service, error) {
 	if s.ActionPrefix == "" {
 		s.ActionPrefix = s.Name
 	}
+	source := eventSource(s.ActionPrefix)
 	if s.Version == "" {
 		s.Version = "2014-10-31"
 	}
-	c := &service{Service: s, maxBody: s.MaxBody, byAction: map[string]*operation{}}
+	c := &service{Service: s, maxBody: s.MaxBody, byAction: map[string]*operation{}, eventSource: source}
 	if c.maxBody == 0 {
 		c.maxBody = DefaultMaxBody
 	}

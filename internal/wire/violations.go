@@ -77,14 +77,24 @@ func (v *Violations) Range(path string, value *int64, least, most int64) {
 // Pattern objects to a string that re does not match. re must be anchored at
 // both ends, as "^(?:…)$" or "^…$"; the anchors are not shown, AWS's models have none.
 func (v *Violations) Pattern(path string, value *string, re *regexp.Regexp) {
-	if value == nil || re.MatchString(*value) {
-		return
+	if value != nil && !re.MatchString(*value) {
+		v.pattern("Value '"+*value+"' at", path, re)
 	}
+}
+
+// SensitivePattern is Pattern without showing the value.
+func (v *Violations) SensitivePattern(path string, value *string, re *regexp.Regexp) {
+	if value != nil && !re.MatchString(*value) {
+		v.pattern("Value at", path, re)
+	}
+}
+
+func (v *Violations) pattern(lead, path string, re *regexp.Regexp) {
 	shown := strings.TrimSuffix(strings.TrimPrefix(re.String(), "^"), "$")
 	if inner, ok := strings.CutPrefix(shown, "(?:"); ok {
 		shown = strings.TrimSuffix(inner, ")")
 	}
-	v.add("Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s", *value, path, shown)
+	v.add("%s '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s", lead, path, shown)
 }
 
 // Enum objects to a value that is none of allowed. An empty value is absent.

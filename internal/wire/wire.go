@@ -42,6 +42,9 @@ type Service struct {
 	// Version is the API version that a Query service answers to; empty means
 	// that of RDS, 2014-10-31.
 	Version string
+	// Namespace is that of a Query service's XML; empty means
+	// http://NAME.amazonaws.com/doc/VERSION/.
+	Namespace string
 	// MaxBody bounds request bodies, in bytes; zero means DefaultMaxBody.
 	MaxBody int64
 	Ops     []Op
@@ -120,6 +123,17 @@ func (o Op) Status(code int) Op {
 // body, so there it has no effect.
 func (o Op) MaxBody(n int64) Op {
 	o.maxBody = n
+	return o
+}
+
+// ForEveryone lets every caller use the operation, whatever policies say, as
+// AWS does with sts:GetCallerIdentity.
+func (o Op) ForEveryone() Op {
+	if run := o.run; run != nil {
+		o.run = func(ctx context.Context, in any, _ func(iam.Resource) error) (any, error) {
+			return run(ctx, in, func(iam.Resource) error { return nil })
+		}
+	}
 	return o
 }
 
