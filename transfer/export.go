@@ -44,7 +44,7 @@ type Action string
 const (
 	Exported  Action = "exported"
 	Created   Action = "created"
-	Updated   Action = "updated" // it was there without versions of its own: an import that was interrupted
+	Completed Action = "completed" // an import of it had been interrupted
 	Unchanged Action = "unchanged"
 	Skipped   Action = "skipped"
 	Failed    Action = "failed"
@@ -69,6 +69,9 @@ func (s *Summary) count(e Event, report func(Event)) {
 	}
 }
 
+// ErrNothing says that there is no secret to be exported.
+var ErrNothing = errors.New("no secret matches")
+
 // atOnce is how many secrets are read or written at a time.
 const atOnce = 8
 
@@ -78,6 +81,9 @@ func Export(ctx context.Context, api *sm.Client, out io.Writer, o ExportOptions)
 	entries, err := selected(ctx, api, o)
 	if err != nil {
 		return sum, err
+	}
+	if len(entries) == 0 {
+		return sum, ErrNothing
 	}
 	if o.DryRun {
 		dryRun(&sum, entries, o.Report)

@@ -30,14 +30,19 @@ type ImportOptions struct {
 // ErrIncomplete says that some secrets were not imported; Report told which.
 var ErrIncomplete = errors.New("some secrets were not imported")
 
-// ErrConflict says that a secret of that name has versions that the archive does
-// not have: it is another secret, or was changed since.
-var ErrConflict = errors.New("the secret exists and has versions of its own")
+// ErrConflict says that there is a secret of that name which is not the same and
+// was not begun by an import of this very secret. It is left as it is.
+var ErrConflict = errors.New("the secret exists and differs from the archive")
+
+// unfinished is the description of a secret whose import has not come to its end;
+// the hash of what is to be imported follows. The true description is set last,
+// so only what carries this may be completed.
+const unfinished = "keyturn import, not completed: SHA-256 "
 
 // Import writes the secrets of an archive, reads each back and compares its
 // hash. A secret that fails does not stop the others; the error is then
-// ErrIncomplete. Import may be run again at any time: what is there already stays
-// as it is, and what was interrupted is completed. The error for an archive that
+// ErrIncomplete. Import may be run again at any time: a secret that exists is never
+// changed, unless an interrupted import of the same one made it. The error for an archive that
 // cannot be read is ErrArchive; secrets before the damage were imported.
 func Import(ctx context.Context, api *sm.Client, in io.Reader, o ImportOptions) (sum Summary, err error) {
 	r, err := newReader(in)
@@ -130,53 +135,48 @@ func (t *target) compare(ctx context.Context) (Action, error) {
 		return Failed, errors.New("a secret of this name is scheduled for deletion: restore it, or delete it for good, first")
 	}
 	t.arn = aws.ToString(d.ARN)
+	if aws.ToString(d.Description) == unfinished+t.want.Hash {
+		return Completed, nil
+	}
 	now, err := read(ctx, t.api, t.arn)
 	if err != nil {
 		return Failed, err
 	}
-	if now.Hash == t.want.Hash {
-		return Unchanged, nil
+	if now.Hash != t.want.Hash {
+		return Failed, ErrConflict
 	}
-	return Updated, t.refuseOthers(ctx)
+	return Unchanged, nil
 }
 
-// refuseOthers returns ErrConflict if there is a version that is not of the
-// archive.
-func (t *target) refuseOthers(ctx context.Context) error {
-	ours := map[string]bool{}
-	for _, v := range t.want.Versions {
-		ours[v.ID] = true
-	}
-	pages := sm.NewListSecretVersionIdsPaginator(t.api,
-		&sm.ListSecretVersionIdsInput{SecretId: &t.arn, IncludeDeprecated: aws.Bool(true)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return fmt.Errorf("listing its versions: %w", err)
-		}
-		for _, v := range page.Versions {
-			if !ours[aws.ToString(v.VersionId)] {
-				return fmt.Errorf("%w, such as %s", ErrConflict, aws.ToString(v.VersionId))
-			}
+// write brings the secret to what the archive holds, and proves it before it is
+// called complete. Each step may be done twice. The policy comes before the
+// values: nobody is to read one whom it denies.
+func (t *target) write(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{t.create, t.putPolicy, t.tag, t.putVersions, t.label, t.prove, t.complete} {
+		if err := step(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// write brings the secret to what the archive holds, and proves it. Each step
-// may be done twice.
-func (t *target) write(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{t.create, t.describe, t.tag, t.putVersions, t.label, t.putPolicy} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
+// prove reads all of it back.
+func (t *target) prove(ctx context.Context) error {
 	now, err := read(ctx, t.api, t.arn)
 	if err != nil {
 		return fmt.Errorf("reading it back: %w", err)
 	}
-	if now.Hash != t.want.Hash {
-		return errors.New("what was read back differs from the archive")
+	now.Description = t.want.Description
+	if err := now.seal(); err != nil || now.Hash != t.want.Hash {
+		return errors.Join(err, errors.New("what was read back differs from the archive"))
+	}
+	return nil
+}
+
+// complete sets the true description.
+func (t *target) complete(ctx context.Context) error {
+	if _, err := t.api.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: &t.arn, Description: &t.want.Description}); err != nil {
+		return fmt.Errorf("updating its description: %w", err)
 	}
 	return nil
 }
@@ -185,29 +185,13 @@ func (t *target) create(ctx context.Context) error {
 	if t.arn != "" {
 		return nil
 	}
-	in := &sm.CreateSecretInput{Name: &t.want.Name, Description: ifSet(t.want.Description), Type: ifSet(t.want.Type),
+	in := &sm.CreateSecretInput{Name: &t.want.Name, Description: aws.String(unfinished + t.want.Hash), Type: ifSet(t.want.Type),
 		KmsKeyId: ifSet(t.options.KMSKeyID), Tags: tagList(t.want.Tags)}
 	out, err := t.api.CreateSecret(ctx, in)
 	if err != nil {
 		return fmt.Errorf("creating it: %w", err)
 	}
 	t.arn = aws.ToString(out.ARN)
-	return nil
-}
-
-// describe mends the description of a secret that was there.
-func (t *target) describe(ctx context.Context) error {
-	d, err := t.api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &t.arn})
-	if err != nil {
-		return fmt.Errorf("describing it: %w", err)
-	}
-	if aws.ToString(d.Description) == t.want.Description && aws.ToString(d.Type) == t.want.Type {
-		return nil
-	}
-	_, err = t.api.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: &t.arn, Description: &t.want.Description, Type: ifSet(t.want.Type)})
-	if err != nil {
-		return fmt.Errorf("updating its description: %w", err)
-	}
 	return nil
 }
 

@@ -26,10 +26,10 @@ func newImportCommand(a *app) *cobra.Command {
 keyturn server, wherever the ordinary AWS settings point. Every secret is read
 back and compared by its hash.
 
-A secret that exists already is never overwritten: it is left alone when it is
-the same, completed when an import of it was interrupted, and an error when it
-has versions that the archive does not have. So a failed import is just run
-again.
+A secret that exists already is never changed: it is left alone when it is the
+same, and an error when anything differs. Only one that an interrupted import of
+the same secret made is completed; until then its description says so. So a
+failed import is just run again.
 
 Rotation is configured with --with-rotation only, by the function of the same
 name in this account and region. End the rotation at the source before: two
