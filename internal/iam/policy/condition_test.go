@@ -39,6 +39,7 @@ func TestOperators(t *testing.T) {
 		{"IpAddress", "NotIpAddress", `["203.0.113.0/24","10.1.2.3","2001:DB8:1234:5678::/64"]`,
 			[]string{"203.0.113.0", "203.0.113.255", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8:1234:5678::1"},
 			[]string{"203.0.112.255", "10.1.2.4", "2001:db8:1234:5679::1", "", "localhost"}},
+		{"IpAddress", "NotIpAddress", `"::ffff:10.0.0.0/104"`, []string{"10.1.2.3", "::ffff:10.1.2.3"}, []string{"11.0.0.1"}},
 		{"IpAddress", "NotIpAddress", `"203.0.113.77/24"`, []string{"203.0.113.1"}, []string{"203.0.114.1"}},
 		{"ArnEquals", "ArnNotEquals", `"arn:aws:someservice:*:111122223333:finance/*"`, []string{"arn:aws:someservice:us-east-2:111122223333:finance/document.txt", "arn:aws:someservice::111122223333:finance/a:b"},
 			[]string{"arn:aws:someservice:us-east-2:999999999999:store/abc:111122223333:finance/document.txt", "arn:aws:someservice:us-east-2", "finance/x", ""}},

@@ -237,7 +237,12 @@ func (o ipOperand) match(_ *Request, value string) (matched, known bool) {
 
 func compileIP(value string, _ bool) (operand, error) {
 	prefix, err := netip.ParsePrefix(value)
-	if err == nil {
+	switch {
+	case err == nil && prefix.Addr().Is4In6() && prefix.Bits() < 96:
+		return nil, syntaxError("%q is wider than the IPv4 addresses that it maps", value)
+	case err == nil && prefix.Addr().Is4In6(): // callers' addresses are compared as IPv4
+		return ipOperand(netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96).Masked()), nil
+	case err == nil:
 		return ipOperand(prefix.Masked()), nil
 	}
 	addr, err := netip.ParseAddr(value)
