@@ -2,6 +2,7 @@ package smapi
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -105,8 +106,12 @@ func (a *accesses) done(batch []access) {
 	defer a.Unlock()
 	for _, key := range batch {
 		delete(a.waiting, key)
-		delete(a.days, key.arn)
 	}
+	left := map[secret.ARN]bool{} // secrets of which another version waits
+	for key := range a.waiting {
+		left[key.arn] = true
+	}
+	maps.DeleteFunc(a.days, func(arn secret.ARN, _ time.Time) bool { return !left[arn] })
 }
 
 // Close waits until the accesses of all reads are noted.

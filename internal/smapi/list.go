@@ -37,7 +37,7 @@ func checkFilters(v *wire.Violations, filters []types.Filter) error {
 	for i, f := range filters {
 		at := wire.Member("filters", i)
 		v.Enum(at+".key", string(f.Key), filterKeys()...)
-		v.Count(at+".values", len(f.Values) > 0, len(f.Values), 1, 10)
+		v.Count(at+".values", f.Values != nil, len(f.Values), 1, 10)
 		for j := range f.Values {
 			v.Length(wire.Member(at+".values", j), &f.Values[j], 1, 512)
 			v.Pattern(wire.Member(at+".values", j), &f.Values[j], filterValue)

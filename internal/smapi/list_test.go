@@ -115,6 +115,8 @@ func TestListRefused(t *testing.T) {
 			"ValidationException: 1 validation error detected: Value 'invalid' at 'filters.1.member.key' failed to satisfy constraint: Member must satisfy enum value set: [description, name, tag-key, tag-value, primary-region, owning-service, all]"},
 		"no key":    {func(in *sm.ListSecretsInput) { in.Filters = []types.Filter{filter("=x")} }, "InvalidParameterException: Invalid filter key"},
 		"no values": {func(in *sm.ListSecretsInput) { in.Filters = []types.Filter{{Key: "description"}} }, "InvalidParameterException: Invalid filter values for key: description"},
+		"empty values": {func(in *sm.ListSecretsInput) { in.Filters = []types.Filter{{Key: "name", Values: []string{}}} },
+			"ValidationException: 1 validation error detected: Value at 'filters.1.member.values' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		"eleven filters": {func(in *sm.ListSecretsInput) { in.Filters = slices.Repeat([]types.Filter{filter("name=x")}, 11) },
 			"ValidationException: 1 validation error detected: Value at 'filters' failed to satisfy constraint: Member must have length less than or equal to 10"},
 		"eleven values": {func(in *sm.ListSecretsInput) {

@@ -124,7 +124,7 @@ func (s *Service) removeRegions(ctx context.Context, in *sm.RemoveRegionsFromRep
 // copied first.
 func (s *Service) stopReplication(ctx context.Context, in *sm.StopReplicationToReplicaInput) (*sm.StopReplicationToReplicaOutput, error) {
 	arn := arnOf(in.SecretId)
-	entry, err := s.vault.Lookup(ctx, arn.Place(), string(arn))
+	entry, err := s.vault.LookupARN(ctx, arn)
 	if err != nil {
 		return nil, err
 	}

@@ -363,6 +363,8 @@ func TestStopReplicationToReplica(t *testing.T) {
 		replica := *c.describe("s").ARN
 		_, err = h.StopReplicationToReplica(ctx, &sm.StopReplicationToReplicaInput{SecretId: s})
 		wantError(t, err, "InvalidRequestException: You can't perform this operation on a secret that isn't a replica secret.")
+		_, err = h.StopReplicationToReplica(ctx, &sm.StopReplicationToReplicaInput{SecretId: aws.String("nosuch")})
+		wantError(t, err, "ResourceNotFoundException: Secrets Manager can't find the specified secret.")
 		h.put("s", "v2", "two") // what was written before is promoted too
 		out, err := c.StopReplicationToReplica(ctx, &sm.StopReplicationToReplicaInput{SecretId: s})
 		h.must(err)
