@@ -85,34 +85,51 @@ func (s *Service) create(ctx context.Context, in *sm.CreateSecretInput) (*sm.Cre
 	}
 	value := secret.Value{Text: in.SecretString, Binary: in.SecretBinary}
 	out := &sm.CreateSecretOutput{ARN: ptr(string(n.ARN)), Name: in.Name}
-	var version *secret.Version
-	if !value.IsZero() {
-		var err error
-		slot := secret.Slot{ARN: n.ARN, ID: secret.VersionID(*in.ClientRequestToken), KMSKeyID: n.KMSKeyID}
-		if version, err = s.vault.Seal(ctx, slot, value); err != nil {
-			return nil, err
-		}
-		out.VersionId = in.ClientRequestToken
-		audit.Of(ctx).VersionID = *in.ClientRequestToken
+	version, err := s.sealFirst(ctx, n, in.ClientRequestToken, value)
+	if err != nil {
+		return nil, err
 	}
-	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		purged, err := s.vault.Create(ctx, tx, n, version)
-		if err != nil || purged == "" {
-			return err
-		}
-		return s.sched.Forget(ctx, tx, purged)
+	if version != nil {
+		out.VersionId = in.ClientRequestToken
+	}
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
+		out.ReplicationStatus, err = s.insert(ctx, tx, n, version)
+		return err
 	})
 	if taken, ok := errors.AsType[*secret.TakenError](err); ok {
 		out.ARN = ptr(string(taken.Version.ARN))
+		if err = s.vault.SameValue(ctx, taken, value); err == nil {
+			out.ReplicationStatus, err = s.replicas(ctx, taken.Version.ARN)
+		}
 	}
-	if _, err = s.orRepeated(ctx, err, value, nil); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	audit.Of(ctx).Resource = *out.ARN
-	if len(in.AddReplicaRegions) > 0 {
-		out.ReplicationStatus, err = s.replicas(ctx, arnOf(out.ARN))
+	return out, nil
+}
+
+// sealFirst seals the first value of a new secret; nil if it has none.
+func (s *Service) sealFirst(ctx context.Context, n secret.New, token *string, value secret.Value) (*secret.Version, error) {
+	if value.IsZero() {
+		return nil, nil //nolint:nilnil // a secret need not have a value
 	}
-	return out, err
+	audit.Of(ctx).VersionID = *token
+	return s.vault.Seal(ctx, secret.Slot{ARN: n.ARN, ID: secret.VersionID(*token), KMSKeyID: n.KMSKeyID}, value)
+}
+
+// insert stores a new secret, and returns how its replicas stand before anything
+// was copied.
+func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, n secret.New, version *secret.Version) ([]types.ReplicationStatusType, error) {
+	purged, err := s.vault.Create(ctx, tx, n, version)
+	if err == nil && purged != "" {
+		err = s.sched.Forget(ctx, tx, purged)
+	}
+	if err != nil || len(n.Replicas) == 0 {
+		return nil, err
+	}
+	replicas, err := s.vault.Replicas(ctx, tx, n.ARN)
+	return replicationStatus(replicas), err
 }
 
 func checkUpdate(in *sm.UpdateSecretInput) error {
