@@ -104,6 +104,9 @@ func (s *Scheduler) Poke() {
 // which are cut short. It sleeps until the next row is due.
 func (s *Scheduler) Run(ctx context.Context) error {
 	if err := s.recover(ctx); err != nil {
+		if ctx.Err() != nil { // it was told to end before it began
+			return nil
+		}
 		return err
 	}
 	var crew sync.WaitGroup
