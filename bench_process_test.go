@@ -277,7 +277,8 @@ func newBenchFloor() (*benchFloor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &benchFloor{verifier: iam.Verifier{Keys: benchKeys{}, Now: time.Now}, aead: aead,
+	keys := &benchKeys{os.Getenv("KEYTURN_BENCH_KEY"), iam.Credential{Secret: os.Getenv("KEYTURN_BENCH_SECRET"), Principal: iam.Administrator("000000000000")}}
+	return &benchFloor{verifier: iam.Verifier{Keys: keys, Now: time.Now}, aead: aead,
 		sealed: aead.Seal(nil, nil, []byte(benchText()), []byte("place"))}, nil
 }
 
@@ -299,11 +300,14 @@ func (f *benchFloor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // benchKeys is one access key.
-type benchKeys struct{}
+type benchKeys struct {
+	id         string
+	credential iam.Credential
+}
 
-func (benchKeys) Lookup(_ context.Context, id string) (iam.Credential, error) {
-	if id != os.Getenv("KEYTURN_BENCH_KEY") {
+func (k *benchKeys) Lookup(_ context.Context, id string) (iam.Credential, error) {
+	if id != k.id {
 		return iam.Credential{}, iam.ErrUnknownKey
 	}
-	return iam.Credential{Secret: os.Getenv("KEYTURN_BENCH_SECRET"), Principal: iam.Administrator("000000000000")}, nil
+	return k.credential, nil
 }

@@ -40,8 +40,9 @@ func changeValue(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args 
 
 type valueOf ARN
 
-// cache keeps the entries of the secrets that are read most, by the place and
-// name that an ARN and a SecretId have in common. No value lies in it open.
+// cache keeps the entries of the secrets that are read most, by a hash of the
+// place and name that an ARN and a SecretId have in common. Of two secrets with
+// one hash it keeps the latter. No value lies in it open.
 //
 // It never answers with what was overwritten before the question. A writer
 // empties the place of a secret before its statement, and until its transaction
@@ -54,11 +55,11 @@ type cache struct {
 
 type cachePart struct {
 	sync.RWMutex
-	entries  map[cacheKey]*list.Element // :: name → element of order
-	order    list.List                  // of *cached; the next to go is in front
+	entries  map[uint64]*list.Element // :: hash → element of order
+	order    list.List                // of *cached; the next to go is in front
 	bytes    int
-	changes  uint64           // how often a change of any secret here began or ended
-	changing map[cacheKey]int // :: name → transactions under way that change it
+	changes  uint64         // how often a change of any secret here began or ended
+	changing map[uint64]int // :: hash → transactions under way that change it
 }
 
 type cacheKey struct {
@@ -67,7 +68,7 @@ type cacheKey struct {
 }
 
 type cached struct {
-	key   cacheKey
+	hash  uint64
 	entry *Entry
 	bytes int
 	since time.Time
@@ -77,13 +78,19 @@ type cached struct {
 func newCache() *cache {
 	c := &cache{seed: maphash.MakeSeed()}
 	for i := range c.parts {
-		c.parts[i].entries, c.parts[i].changing = map[cacheKey]*list.Element{}, map[cacheKey]int{}
+		c.parts[i].entries, c.parts[i].changing = map[uint64]*list.Element{}, map[uint64]int{}
 	}
 	return c
 }
 
-func (c *cache) part(k cacheKey) *cachePart {
-	return &c.parts[maphash.String(c.seed, k.name)%cacheParts]
+func (c *cache) part(k cacheKey) (p *cachePart, hash uint64) {
+	var h maphash.Hash
+	h.SetSeed(c.seed)
+	_, _ = h.WriteString(k.at.Region)
+	_, _ = h.WriteString(k.at.Account)
+	_, _ = h.WriteString(k.name)
+	hash = h.Sum64()
+	return &c.parts[hash%cacheParts], hash
 }
 
 // keyOf is the place and name of a complete ARN. It shares the ARN's memory.
@@ -98,14 +105,14 @@ func keyOf(arn ARN) cacheKey {
 // find returns the entry of a name, or nil. Entries of secrets whose recovery
 // window has ended by now are gone.
 func (c *cache) find(k cacheKey, now time.Time) *Entry {
-	p := c.part(k)
+	p, hash := c.part(k)
 	p.RLock()
 	var e *cached
-	if element := p.entries[k]; element != nil {
+	if element := p.entries[hash]; element != nil {
 		e = element.Value.(*cached)
 	}
 	p.RUnlock()
-	if e == nil {
+	if e == nil || keyOf(e.entry.ARN) != k {
 		return nil
 	}
 	if at := e.entry.Secret.DeleteAt; at != nil && !at.After(now) || now.Sub(e.since) > maxAge || now.Before(e.since) {
@@ -119,7 +126,7 @@ func (c *cache) find(k cacheKey, now time.Time) *Entry {
 
 // begin returns what put wants from a reader that has not read yet.
 func (c *cache) begin(k cacheKey) (changes uint64) {
-	p := c.part(k)
+	p, _ := c.part(k)
 	p.RLock()
 	defer p.RUnlock()
 	return p.changes
@@ -128,18 +135,18 @@ func (c *cache) begin(k cacheKey) (changes uint64) {
 // put keeps the entry of an existing secret, unless anything near it was changed
 // since begin.
 func (c *cache) put(e *Entry, changes uint64, now time.Time) {
-	item := &cached{key: keyOf(e.ARN), entry: e, bytes: e.size(), since: now}
-	p := c.part(item.key)
+	p, hash := c.part(keyOf(e.ARN))
+	item := &cached{hash: hash, entry: e, bytes: e.size(), since: now}
 	if item.bytes > cacheBytes/cacheParts/4 {
 		return
 	}
 	p.Lock()
 	defer p.Unlock()
-	if p.changes != changes || p.changing[item.key] > 0 {
+	if p.changes != changes || p.changing[item.hash] > 0 {
 		return
 	}
-	p.remove(item.key)
-	p.entries[item.key] = p.order.PushBack(item)
+	p.remove(item.hash)
+	p.entries[item.hash] = p.order.PushBack(item)
 	p.bytes += item.bytes
 	p.shrink()
 }
@@ -152,15 +159,15 @@ func (p *cachePart) shrink() {
 		if item := front.Value.(*cached); item.used.Swap(false) {
 			p.order.MoveToBack(front)
 		} else {
-			p.remove(item.key)
+			p.remove(item.hash)
 		}
 	}
 }
 
-func (p *cachePart) remove(k cacheKey) {
-	if element := p.entries[k]; element != nil {
+func (p *cachePart) remove(hash uint64) {
+	if element := p.entries[hash]; element != nil {
 		p.bytes -= p.order.Remove(element).(*cached).bytes
-		delete(p.entries, k)
+		delete(p.entries, hash)
 	}
 }
 
@@ -176,35 +183,35 @@ func (c *cache) watch(what any) (ended func()) {
 	return func() {}
 }
 
-func (c *cache) forget(k cacheKey, remove func(*cachePart, cacheKey)) (ended func()) {
-	p := c.part(k)
+func (c *cache) forget(k cacheKey, remove func(*cachePart, uint64)) (ended func()) {
+	p, hash := c.part(k)
 	p.Lock()
 	defer p.Unlock()
 	p.changes++
-	p.changing[k]++
-	remove(p, k)
-	return func() { p.settle(k) }
+	p.changing[hash]++
+	remove(p, hash)
+	return func() { p.settle(hash) }
 }
 
 // removeValue leaves what a request must know before permission is decided: a
 // secret is mostly written again and again by those who need nothing else of it.
-func (p *cachePart) removeValue(k cacheKey) {
-	element := p.entries[k]
+func (p *cachePart) removeValue(hash uint64) {
+	element := p.entries[hash]
 	if element == nil {
 		return
 	}
 	old := element.Value.(*cached)
-	head := &cached{key: k, entry: old.entry.head(), since: old.since}
+	head := &cached{hash: hash, entry: old.entry.head(), since: old.since}
 	head.bytes = head.entry.size()
 	p.bytes += head.bytes - old.bytes
 	element.Value = head
 }
 
-func (p *cachePart) settle(k cacheKey) {
+func (p *cachePart) settle(hash uint64) {
 	p.Lock()
 	defer p.Unlock()
 	p.changes++
-	if p.changing[k]--; p.changing[k] == 0 {
-		delete(p.changing, k)
+	if p.changing[hash]--; p.changing[hash] == 0 {
+		delete(p.changing, hash)
 	}
 }

@@ -73,6 +73,9 @@ func (json11) operation(s *service, r *http.Request) (*operation, error) {
 }
 
 func (json11) decode(c *call) error {
+	if c.in = c.op.newIn(); decodePlain(c.body, c.in) {
+		return nil
+	}
 	c.in = c.op.newIn()
 	return decodeJSON(c.body, c.in)
 }

@@ -170,11 +170,11 @@ const keptBuffer = 64 << 10
 var spare = sync.Pool{New: func() any { return &buffers{in: make([]byte, 0, 512), out: make([]byte, 0, 1024)} }}
 
 func (b *buffers) release() {
+	clear(b.in[:cap(b.in)])
+	clear(b.out[:cap(b.out)])
 	if cap(b.in) > keptBuffer || cap(b.out) > keptBuffer {
 		return
 	}
-	clear(b.in[:cap(b.in)])
-	clear(b.out[:cap(b.out)])
 	b.in, b.out = b.in[:0], b.out[:0]
 	spare.Put(b)
 }
