@@ -62,13 +62,14 @@ finds a log that was put back to an earlier state with all its files.`,
 }
 
 const (
-	auditWhole  = "whole"
-	auditBroken = "broken"
+	auditWhole    = "whole"
+	auditUnsigned = "unsigned" // a whole chain, which whoever could write it could have made
+	auditBroken   = "broken"
 )
 
 // auditVerdict is the JSON form of "audit verify".
 type auditVerdict struct {
-	Result      string            // whole or broken
+	Result      string            // whole, unsigned or broken
 	Break       *audit.BreakError `json:",omitzero"`
 	Report      *audit.Report     `json:",omitzero"` // when broken: of what is before
 	PublicKey   string            `json:",omitzero"` // with which the head is signed
@@ -93,8 +94,11 @@ func (a *app) verifyAudit(ctx context.Context, flags auditVerifyFlags, files []s
 		return err
 	}
 	verdict := auditVerdict{Result: auditWhole, Break: broken, Report: report, KeyCompared: key != nil && head != nil}
-	if isBroken {
+	switch {
+	case isBroken:
 		verdict.Result = auditBroken
+	case head == nil:
+		verdict.Result = auditUnsigned
 	}
 	if head != nil {
 		verdict.PublicKey = head.PublicKey
@@ -176,7 +180,11 @@ func (a *app) writeVerdict(v auditVerdict) error {
 	}
 	r := v.Report
 	var f facts
-	f.add("Whole", fmt.Sprintf("%d lines, %d to %d", r.Lines, r.First, r.Last.Sequence))
+	whole := "Whole"
+	if v.Result == auditUnsigned {
+		whole = "Whole, but unsigned"
+	}
+	f.add(whole, fmt.Sprintf("%d lines, %d to %d", r.Lines, r.First, r.Last.Sequence))
 	f.add("Files", strconv.Itoa(r.Files))
 	if r.Signed > 0 {
 		f.add("Signed", fmt.Sprintf("up to line %d", r.Signed))
@@ -196,9 +204,9 @@ func (a *app) writeVerdict(v auditVerdict) error {
 func (a *app) warnUnsigned(v auditVerdict) error {
 	text := ""
 	switch {
-	case v.PublicKey == "":
-		text = "WARNING: there is no head file, so nothing is signed: whoever could write these files\n" +
-			"could make the whole chain anew, or cut off its end.\n"
+	case v.Result == auditUnsigned:
+		return guided{err: errors.New("there is no head file, so nothing is signed: whoever could write these files could have made the whole chain anew, or cut off its end"),
+			hint: "A copy needs the head file beside the first of its files. A running server writes it every second.", code: exitFailure}
 	case !v.KeyCompared:
 		text = "WARNING: whether the public key is the server's was not checked: compare it, or name it\n" +
 			"with --public-key. Whoever could write these files could sign them with another key.\n"

@@ -66,6 +66,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	writing bool
+	shared  bool   // the last write was for more than one call
 	next    *batch // lines that wait for the writer; nil: none
 	end     link   // of the last line of next
 	spare   *batch // was written; nil: none
@@ -116,13 +117,23 @@ func (l *Log) recordOwn(name string, details []byte) error {
 	return l.join(l.add(e, details))
 }
 
+// letOthersJoin lets calls that have got as far add their lines to the batch that
+// is about to be written, if there seem to be any: to give way costs more than a
+// line does. It unlocks l.mu meanwhile.
+func (l *Log) letOthersJoin() {
+	if !l.shared {
+		return
+	}
+	l.mu.Unlock()
+	runtime.Gosched()
+	l.mu.Lock()
+}
+
 // join waits until a batch is written, or writes it. It unlocks l.mu.
 func (l *Log) join(b *batch) error {
 	if !l.writing {
 		l.writing = true
-		l.mu.Unlock()
-		runtime.Gosched() // calls that have got as far come along: one write for all
-		l.mu.Lock()
+		l.letOthersJoin()
 		l.next = nil
 		l.mu.Unlock()
 		return l.write(b)
@@ -199,7 +210,7 @@ func (l *Log) keep(b *batch) {
 }
 
 func (l *Log) wrote(b *batch) {
-	l.written = b.after
+	l.written, l.shared = b.after, b.calls > 1
 	if l.config.Fsync == FsyncAlways {
 		l.signed = b.after
 	}
@@ -296,7 +307,28 @@ func (l *Log) seal(f *os.File, at link) error {
 			return fmt.Errorf("syncing: %w", err)
 		}
 	}
+	if err := l.stillThere(f); err != nil {
+		return err
+	}
 	return sign(l.config.Key, at, l.config.Now()).write(l.head)
+}
+
+// stillThere makes sure that what is written can be found: a file that was
+// removed or replaced under the server takes lines that nobody will read.
+func (l *Log) stillThere(log *os.File) error {
+	for _, f := range []*os.File{log, l.head} {
+		opened, err := f.Stat()
+		if errors.Is(err, os.ErrClosed) { // rotate has been faster
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("looking at %s: %w", f.Name(), err)
+		}
+		if named, err := os.Stat(f.Name()); err != nil || !os.SameFile(opened, named) {
+			return fmt.Errorf("%s was removed or replaced; start the server again, which notes what is missing", f.Name())
+		}
+	}
+	return nil
 }
 
 // Err returns nil while calls can be recorded, or why they can't.

@@ -46,13 +46,24 @@ func Files(dir string) ([]string, error) {
 	return paths, nil
 }
 
-// create makes a file of the log, and its name durable.
+// create makes a file of the log, and its name durable. An attempt that failed
+// leaves an empty file, which is taken; one with lines is refused.
 func create(dir string, number int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, fileName(number)), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, fileName(number)), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making a file of the audit log: %w", err)
 	}
-	return f, syncDir(dir)
+	info, err := f.Stat()
+	if err == nil && info.Size() > 0 {
+		err = fmt.Errorf("making a file of the audit log: %s has lines of somebody else", f.Name())
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func syncDir(path string) error {

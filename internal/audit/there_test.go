@@ -1,0 +1,56 @@
+package audit
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestNextFileIsMadeAfterAnAttemptThatFailed(t *testing.T) {
+	c := testConfig(t.TempDir())
+	c.MaxFile = 600
+	l := open(t, c)
+	// What an attempt leaves that could not sync the folder.
+	if err := os.WriteFile(filepath.Join(c.Dir, fileName(2)), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		record(t, l, getValue(n))
+	}
+	closeLog(t, l)
+	files, err := Files(c.Dir)
+	if err != nil || len(files) < 3 {
+		t.Errorf("files %v, %v", files, err)
+	}
+}
+
+func TestFileOfSomebodyElseIsNotTaken(t *testing.T) {
+	c := testConfig(t.TempDir())
+	if err := os.WriteFile(filepath.Join(c.Dir, fileName(2)), []byte("x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := create(c.Dir, 2); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("create: %v", err)
+	}
+}
+
+func TestRemovedFilesAreNoticed(t *testing.T) {
+	for _, name := range []string{headFile, fileName(1)} {
+		t.Run(name, func(t *testing.T) {
+			c := testConfig(t.TempDir())
+			l := open(t, c)
+			record(t, l, getValue(1))
+			if err := os.Remove(filepath.Join(c.Dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.sync(); err == nil || !strings.Contains(err.Error(), name+" was removed or replaced") {
+				t.Errorf("sync: %v", err)
+			}
+			if l.Err() == nil || l.Record(getValue(2)) == nil {
+				t.Error("calls are still recorded where nobody will find them")
+			}
+			_ = l.Close()
+		})
+	}
+}
