@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -55,23 +56,22 @@ func (a *app) println(words ...any) error {
 
 // writeTable writes rows in aligned columns.
 func (a *app) writeTable(rows [][]string) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	var table bytes.Buffer
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		if _, err := io.WriteString(w, line(row)); err != nil {
+		_, _ = io.WriteString(w, line(row)) // a buffer takes everything
+	}
+	_ = w.Flush()
+	for text := range strings.Lines(table.String()) { // empty cells leave no blanks
+		if _, err := fmt.Fprintln(a.stdout, strings.TrimRight(text, " \n")); err != nil {
 			return fmt.Errorf("writing the output: %w", err)
 		}
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("writing the output: %w", err)
 	}
 	return nil
 }
 
-// line joins the cells of a row; empty ones at its end leave no blanks.
+// line joins the cells of a row.
 func line(row []string) string {
-	for len(row) > 0 && row[len(row)-1] == "" {
-		row = row[:len(row)-1]
-	}
 	cells := make([]string, len(row))
 	for i, cell := range row {
 		cells[i] = printable(cell)

@@ -104,7 +104,7 @@ func isLoopback(host string) bool {
 // GOMEMLIMIT in the environment override them.
 const (
 	heapGrowth = 200 // percent
-	softMemory = 96 << 20
+	softMemory = 80 << 20
 )
 
 func boundMemory() {
