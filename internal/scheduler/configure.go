@@ -215,6 +215,7 @@ func (s *Scheduler) ValueChanged(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	if err := r.plan(tx.Now); err != nil {
 		return fmt.Errorf("planning the next rotation: %w", err)
 	}
+	tx.OnCommit(s.Poke)
 	return r.save(ctx, tx)
 }
 
@@ -236,6 +237,7 @@ func (s *Scheduler) PendingMoved(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	if err := r.replan(tx.Now); err != nil {
 		return fmt.Errorf("planning the next rotation: %w", err)
 	}
+	tx.OnCommit(s.Poke)
 	return r.save(ctx, tx)
 }
 

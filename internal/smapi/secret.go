@@ -157,7 +157,6 @@ func (s *Service) update(ctx context.Context, in *sm.UpdateSecretInput) (*sm.Upd
 	if err != nil {
 		return nil, err
 	}
-	s.sched.Poke()
 	out := &sm.UpdateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
 	if !value.IsZero() {
 		out.VersionId = in.ClientRequestToken

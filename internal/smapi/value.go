@@ -109,7 +109,6 @@ func (s *Service) putValue(ctx context.Context, in *sm.PutSecretValueInput) (*sm
 	if stages, err = s.orRepeated(ctx, err, value, stages); err != nil {
 		return nil, err
 	}
-	s.sched.Poke()
 	return &sm.PutSecretValueOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: in.ClientRequestToken, VersionStages: stages}, nil
 }
 
