@@ -47,7 +47,7 @@ func (f functions) Invoke(ctx context.Context, function string, event []byte) ([
 	}
 	answer, err := f.lambda.Run(ctx, function, event)
 	if failure, ok := errors.AsType[*lambdaapi.Failure](err); ok {
-		return nil, &scheduler.FunctionError{Type: failure.Type, Message: failure.Message}
+		return nil, &scheduler.FunctionError{Type: string(classOf(failure.Type)), Message: bounded(failure.Message)}
 	}
 	return answer, err
 }

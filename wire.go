@@ -14,7 +14,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/keyapi"
-	"github.com/keyturn/keyturn/internal/lambdaapi"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -23,18 +22,14 @@ import (
 	"github.com/keyturn/keyturn/internal/stsapi"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keyturnapi"
-	"github.com/keyturn/keyturn/rotation/mysql"
-	"github.com/keyturn/keyturn/rotation/postgres"
 )
 
 // wire puts the rooms together.
 func (s *Server) wire() error {
 	s.vault = secret.NewVault(s.db, s.keys)
-	s.lambda = lambdaapi.New(s.db, s.config.Log,
-		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
-			Handler: s.rotate(mysql.Engine{})},
-		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
-			Handler: s.rotate(postgres.Engine{})})
+	if err := s.openFunctions(); err != nil {
+		return err
+	}
 	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
