@@ -164,30 +164,6 @@ func isAWS(host string) bool {
 	return strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn")
 }
 
-// classOf is how a failure stands in the record of a rotation. Functions in other
-// languages tell the names of their exceptions.
-func classOf(errorType string) rotation.Class {
-	switch c := rotation.Class(errorType); c {
-	case rotation.ClassDNS, rotation.ClassTCP, rotation.ClassTLS, rotation.ClassAuth, rotation.ClassPrivilege, rotation.ClassPolicy,
-		rotation.ClassTimeout, rotation.ClassAPI, rotation.ClassSecret, rotation.ClassDatabase:
-		return c
-	}
-	if errorType == "Sandbox.Timedout" {
-		return rotation.ClassTimeout
-	}
-	return rotation.ClassFunction
-}
-
-// maxMessage bounds what a function's failure may say in the record, in bytes.
-const maxMessage = 1000
-
-func bounded(message string) string {
-	if len(message) > maxMessage {
-		return strings.ToValidUTF8(message[:maxMessage], "") + "…"
-	}
-	return message
-}
-
 // privateDoor is a listener on the loopback address for the processes of
 // functions. It opens at the first need.
 type privateDoor struct {

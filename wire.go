@@ -30,9 +30,10 @@ func (s *Server) wire() error {
 	if err := s.openFunctions(); err != nil {
 		return err
 	}
-	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log})
+	invoke := functions{lambda: s.lambda, redact: s.redact}
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: invoke, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	guard := &iam.Guard{}
-	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
+	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: invoke,
 		Guard: guard, Audit: s.audit, Log: s.config.Log})
 	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
 	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})

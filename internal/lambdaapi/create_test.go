@@ -174,7 +174,9 @@ func TestRefusedFunctions(t *testing.T) {
 		{"S3", func(in *lambda.CreateFunctionInput) {
 			in.Code = &types.FunctionCode{S3Bucket: aws.String("b"), S3Key: aws.String("k")}
 		}, "InvalidParameterValueException: This server does not support Code other than ZipFile: leave it out."},
-		{"Layers", func(in *lambda.CreateFunctionInput) { in.Layers, in.Publish = []string{"arn:aws:lambda:us-east-1:1:layer:l:1"}, true },
+		{"Layers", func(in *lambda.CreateFunctionInput) {
+			in.Layers, in.Publish = []string{"arn:aws:lambda:us-east-1:1:layer:l:1"}, true
+		},
 			"InvalidParameterValueException: This server does not support Layers, Publish: leave it out."},
 		{"Role", func(in *lambda.CreateFunctionInput) { in.Role = aws.String("r1") },
 			"ValidationException: 1 validation error detected: Value 'r1' at 'role' failed to satisfy constraint: Member must satisfy regular expression pattern: arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+"},
