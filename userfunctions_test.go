@@ -48,7 +48,7 @@ func functionServer(t *testing.T) *keyturntest.Server {
 func withDrivers(t *testing.T) {
 	t.Helper()
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.CommandContext(t.Context(), python, "-c", "import boto3, pgdb, pymysql").Run() != nil {
+		if exec.CommandContext(t.Context(), python, "-c", "import boto3, cryptography, pgdb, pymysql").Run() != nil {
 			continue
 		}
 		if python != "python3" {
@@ -60,7 +60,7 @@ func withDrivers(t *testing.T) {
 		}
 		return
 	}
-	t.Fatal("no python3 with boto3, pymysql and pgdb: install python3-boto3, python3-pymysql and python3-pygresql")
+	t.Fatal("no python3 with boto3, pymysql, cryptography and pgdb: install python3-boto3, python3-pymysql, python3-cryptography and python3-pygresql")
 }
 
 // newFunction makes a function of the one file, which Secrets Manager may invoke,
@@ -312,15 +312,16 @@ func errorCode(err error) string {
 	return ""
 }
 
-// What a function says of its failure stands in the record of the rotation.
+// What a function says of its failure stands in the record of the rotation, but
+// for the secret's value.
 func TestFunctionFails(t *testing.T) {
 	s := functionServer(t)
 	path := filepath.Join(t.TempDir(), "fails.py")
-	if err := os.WriteFile(path, []byte("def handler(event, context):\n    raise PermissionError('the door is locked')\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("def handler(event, context):\n    raise PermissionError('the door is locked: hunter2')\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	function := newFunction(t, s, "fails", types.RuntimePython312, "fails.handler", path, "fails.py")
-	newSecret(t, s, "stuck", "{}")
+	newSecret(t, s, "stuck", `{"username": "door", "password": "hunter2"}`)
 	if _, err := s.SecretsManager.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String("stuck"), RotationLambdaARN: &function}); err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +330,7 @@ func TestFunctionFails(t *testing.T) {
 			if r.ErrorClass == "" {
 				continue
 			}
-			if r.ErrorClass != string(rotation.ClassFunction) || r.Error != "the door is locked" || r.Step != rotation.StepCreate {
+			if r.ErrorClass != string(rotation.ClassFunction) || r.Error != "the door is locked: [redacted]" || r.Step != rotation.StepCreate {
 				t.Errorf("got %+v", r)
 			}
 			return

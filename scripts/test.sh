@@ -62,9 +62,9 @@ need_clients() {
 need_runtimes() {
 	if ! has_drivers python3 && ! has_drivers /usr/bin/python3; then
 		if can_install; then
-			install_packages python3-boto3 python3-pymysql python3-pygresql
+			install_packages python3-boto3 python3-pymysql python3-cryptography python3-pygresql
 		else
-			missing_program python3 with boto3, pymysql and pgdb
+			missing_program python3 with boto3, pymysql, cryptography and pgdb
 		fi
 	fi
 	if ! has node; then
@@ -72,7 +72,7 @@ need_runtimes() {
 	fi
 }
 
-has_drivers() { "$1" -c 'import boto3, pgdb, pymysql' 2>/dev/null; }
+has_drivers() { "$1" -c 'import boto3, cryptography, pgdb, pymysql' 2>/dev/null; }
 
 # need_terraform: its AWS provider is found, or fetched by Terraform itself.
 need_terraform() {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -239,6 +240,34 @@ def handler(event, context):
 	for _, pid := range pids {
 		waitState(t, pid, "", "Z")
 	}
+}
+
+// A process ends with this program even if that is killed.
+func TestKilledProgram(t *testing.T) {
+	if os.Getenv("KEYTURN_EXECENV_HELPER") != "" {
+		e := start(t, "python3.12", "index.handler", pack(t, file{name: "index.py", text: "import os\ndef handler(event, context):\n    return os.getpid()\n"}))
+		payload, _ := invoke(t, e, "id", "x", nil)
+		fmt.Println(payload)
+		select {} // until it is killed
+	}
+	t.Parallel()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProgram$")
+	cmd.Env = append(os.Environ(), "KEYTURN_EXECENV_HELPER=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscanln(out, &pid)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err != nil {
+		t.Fatalf("reading the function's process id: %v", err)
+	}
+	waitState(t, pid, "", "Z")
 }
 
 // state is the third member of proc(5), stat; "" where there is no such process.
