@@ -24,7 +24,11 @@ func (s *Server) rdsFolder() string { return filepath.Join(s.folder, "rds") }
 var errNotPermitted = &scheduler.FunctionError{Type: "api", Message: "Secrets Manager cannot invoke the rotation function. Does it exist, and does its policy grant access to the principal secretsmanager.amazonaws.com?"}
 
 // functions lets the scheduler and Secrets Manager's API use Lambda's slice.
-type functions struct{ lambda *lambdaapi.Service }
+type functions struct {
+	lambda *lambdaapi.Service
+	// redact takes a secret's values out of what a function says of a failure.
+	redact func(ctx context.Context, arn secret.ARN, message string) string
+}
 
 // Permits implements smapi.Functions.
 func (f functions) Permits(ctx context.Context, function string, arn secret.ARN) (bool, error) {
@@ -47,7 +51,7 @@ func (f functions) Invoke(ctx context.Context, function string, event []byte) ([
 	}
 	answer, err := f.lambda.Run(ctx, function, event)
 	if failure, ok := errors.AsType[*lambdaapi.Failure](err); ok {
-		return nil, &scheduler.FunctionError{Type: failure.Type, Message: failure.Message}
+		return nil, &scheduler.FunctionError{Type: string(classOf(failure.Type)), Message: f.redact(ctx, secret.ARN(e.SecretID), failure.Message)}
 	}
 	return answer, err
 }

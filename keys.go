@@ -89,5 +89,6 @@ func stores() []keyapi.Store {
 		{Table: "audit_keys", Key: []string{"id"}, Place: "'audit-key|' || id"},
 		{Table: "databases", Key: []string{"owner"}, Place: "owner || ' " + dbserver.Admin + "'", Document: "admin_password"},
 		{Table: "databases", Key: []string{"owner"}, Place: "owner || ' ' || master_user", Document: "master_password"},
+		{Table: "functions", Key: []string{"arn"}, Place: "'function|' || arn", Document: "environment"},
 	}
 }

@@ -58,6 +58,12 @@ type Config struct {
 	// AuditFsync is when lines of the audit log are forced to the disk; empty means
 	// AuditFsyncInterval.
 	AuditFsync AuditFsync
+	// Functions are Lambda functions of the embedder's own, by name, present in
+	// every account and region.
+	Functions map[string]Function
+	// FunctionUser is the system user that runs the code of functions when the
+	// server runs as root; empty means the user with the number 65534 (nobody).
+	FunctionUser string
 	// Log gets what the server has to say; nil is slog.Default().
 	Log *slog.Logger
 	// Now is the server's clock; nil is time.Now.
@@ -83,6 +89,7 @@ type Server struct {
 	handler    http.Handler
 
 	inProcess func() aws.Config
+	private   privateDoor // by which processes of functions come in
 
 	ahead    atomic.Int64 // how far AdvanceClock has moved the clock, in nanoseconds
 	draining atomic.Bool
@@ -217,6 +224,10 @@ func (s *Server) Close() error {
 	if s.sm != nil {
 		s.sm.Close()
 	}
+	if s.lambda != nil {
+		s.lambda.Close()
+	}
+	errs = append(errs, s.private.close())
 	if s.audit != nil {
 		errs = append(errs, s.audit.Close())
 	}

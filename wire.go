@@ -14,7 +14,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/keyapi"
-	"github.com/keyturn/keyturn/internal/lambdaapi"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -23,21 +22,18 @@ import (
 	"github.com/keyturn/keyturn/internal/stsapi"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keyturnapi"
-	"github.com/keyturn/keyturn/rotation/mysql"
-	"github.com/keyturn/keyturn/rotation/postgres"
 )
 
 // wire puts the rooms together.
 func (s *Server) wire() error {
 	s.vault = secret.NewVault(s.db, s.keys)
-	s.lambda = lambdaapi.New(s.db, s.config.Log,
-		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
-			Handler: s.rotate(mysql.Engine{})},
-		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
-			Handler: s.rotate(postgres.Engine{})})
-	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log})
+	if err := s.openFunctions(); err != nil {
+		return err
+	}
+	invoke := functions{lambda: s.lambda, redact: s.redact}
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: invoke, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	guard := &iam.Guard{}
-	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
+	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: invoke,
 		Guard: guard, Audit: s.audit, Log: s.config.Log})
 	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
 	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})

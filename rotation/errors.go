@@ -28,6 +28,7 @@ const (
 	ClassAPI       Class = "api"       // Secrets Manager refused or did not answer
 	ClassSecret    Class = "secret"    // the secret's value or staging does not fit
 	ClassDatabase  Class = "database"  // any other answer of the database server
+	ClassFunction  Class = "function"  // a function that is not keyturn's failed in its own way
 )
 
 // Error is a failed step. Its text says what to do and never holds a password

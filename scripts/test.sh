@@ -57,6 +57,23 @@ need_clients() {
 	fi
 }
 
+# need_runtimes looks for what functions of the tests run in: Node.js, and a
+# Python with boto3 and the drivers of AWS's own rotation functions.
+need_runtimes() {
+	if ! has_drivers python3 && ! has_drivers /usr/bin/python3; then
+		if can_install; then
+			install_packages python3-boto3 python3-pymysql python3-cryptography python3-pygresql
+		else
+			missing_program python3 with boto3, pymysql, cryptography and pgdb
+		fi
+	fi
+	if ! has node; then
+		if can_install; then install_packages nodejs; else missing_program Node.js; fi
+	fi
+}
+
+has_drivers() { "$1" -c 'import boto3, cryptography, pgdb, pymysql' 2>/dev/null; }
+
 # need_terraform: its AWS provider is found, or fetched by Terraform itself.
 need_terraform() {
 	has terraform || missing_program "Terraform (1.11 or newer, https://developer.hashicorp.com/terraform/install)"
@@ -106,6 +123,7 @@ lacking=
 need_compiler
 need_servers
 need_clients
+need_runtimes
 need_terraform
 [ -z "$lacking" ] || exit 1
 export PATH

@@ -21,21 +21,27 @@ type frontLimits struct {
 	uploadWait time.Duration
 }
 
-// usualLimits leave room for the largest request, an invocation of 6 MiB, at 2
-// Mbit/s. All connections together cannot hold more than connections times
-// smallBody plus uploads times 6 MiB of memory.
+// usualLimits leave room for an invocation of 6 MiB at 2 Mbit/s, and for the code
+// of a function, 67 MiB, at 20 Mbit/s. All connections together cannot hold more
+// than connections times smallBody, uploads times largeBody and packages times 67
+// MiB of memory.
 var usualLimits = frontLimits{
 	header: 10 * time.Second, read: 30 * time.Second, write: 2 * time.Minute, idle: 2 * time.Minute,
 	connections: 4096, uploads: 32, uploadWait: 5 * time.Second,
 }
 
 // smallBody is, in bytes, what a request may bring without taking an upload's
-// place. Only the largest secrets need more.
-const smallBody = 64 << 10
+// place: only the largest secrets need more. Above largeBody it is the code of a
+// function, and takes one of few places.
+const (
+	smallBody = 64 << 10
+	largeBody = 7 << 20
+	packages  = 2
+)
 
 func newFront(handler http.Handler, limits frontLimits, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           &uploads{Handler: handler, places: make(chan struct{}, limits.uploads), wait: limits.uploadWait},
+		Handler:           &uploads{Handler: handler, places: make(chan struct{}, limits.uploads), packages: make(chan struct{}, packages), wait: limits.uploadWait},
 		ReadHeaderTimeout: limits.header,
 		ReadTimeout:       limits.read,
 		WriteTimeout:      limits.write,
@@ -48,8 +54,9 @@ func newFront(handler http.Handler, limits frontLimits, log *slog.Logger) *http.
 // uploads lets few large requests through at once.
 type uploads struct {
 	http.Handler
-	places chan struct{}
-	wait   time.Duration
+	places   chan struct{}
+	packages chan struct{} // places of requests that are larger, or do not say how large they are
+	wait     time.Duration
 }
 
 // ServeHTTP implements http.Handler.
@@ -58,11 +65,15 @@ func (u *uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		u.Handler.ServeHTTP(w, r)
 		return
 	}
+	places := u.places
+	if r.ContentLength < 0 || r.ContentLength > largeBody {
+		places = u.packages
+	}
 	timer := time.NewTimer(u.wait)
 	defer timer.Stop()
 	select {
-	case u.places <- struct{}{}:
-		defer func() { <-u.places }()
+	case places <- struct{}{}:
+		defer func() { <-places }()
 		u.Handler.ServeHTTP(w, r)
 	case <-timer.C:
 		w.Header().Set("Retry-After", "1")

@@ -30,6 +30,8 @@ type serveFlags struct {
 	dev          bool
 	keys         keyFlags
 	auditFsync   string
+	functionUser string
+	logFunctions bool
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -52,6 +54,11 @@ systemd credential keyturn.key. Or keys are in AWS KMS (--aws-kms-key, "keyturn
 key create --aws-kms"): the server uses them with the ordinary AWS settings of
 its process, and AWS_ENDPOINT_URL_KMS.
 
+Functions made by "aws lambda create-function" run on this machine, in processes
+of their own: provided.al2023, python3.x and nodejs with the python3 and node in
+PATH. If the server is root they run as nobody; else they run as the server's own
+user, and whoever may create functions can do what that user can.
+
 SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		Example: `  keyturn serve
   keyturn serve --listen 127.0.0.1:8200 --data /var/lib/keyturn
@@ -70,6 +77,9 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		"when lines of the audit log are forced to the disk: always, interval (each second) or never")
 	_ = cmd.RegisterFlagCompletionFunc("audit-fsync", cobra.FixedCompletions(auditFsyncs, cobra.ShellCompDirectiveNoFileComp))
 	flags.keys.add(cmd)
+	f.StringVar(&flags.functionUser, "function-user", "",
+		"system user that runs the code of Lambda functions, if the server is root (default: the user with the number 65534)")
+	f.BoolVar(&flags.logFunctions, "log-functions", false, "also log what Lambda functions print, which may be anything")
 	return cmd
 }
 
@@ -125,12 +135,13 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return err
 	}
-	log := a.logger()
+	log := a.logger(flags.logFunctions)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", flags.listen)
 	if err != nil {
 		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
 	}
-	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync), Log: log})
+	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
+		FunctionUser: flags.functionUser, Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -166,12 +177,17 @@ func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listen
 	return errors.Join(err, g.Wait())
 }
 
-// logger writes for people on a terminal, and JSON elsewhere.
-func (a *app) logger() *slog.Logger {
-	if isTerminal(a.stderr) {
-		return slog.New(tint.NewTextHandler(a.stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
+// logger writes for people on a terminal, and JSON elsewhere. What functions print
+// has the level debug.
+func (a *app) logger(debug bool) *slog.Logger {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewJSONHandler(a.stderr, nil))
+	if isTerminal(a.stderr) {
+		return slog.New(tint.NewTextHandler(a.stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
+	}
+	return slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 }
 
 // greet says how to use the server.

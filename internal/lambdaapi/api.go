@@ -2,6 +2,7 @@ package lambdaapi
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 
@@ -20,7 +21,10 @@ const maxPayload = 6 << 20
 
 // Ops returns the operations that this server knows.
 func (s *Service) Ops() []wire.Op {
-	const functions = "/2015-03-31/functions"
+	const (
+		functions = "/2015-03-31/functions"
+		tags      = "/2017-03-31/tags/{Resource}"
+	)
 	return []wire.Op{
 		wire.On("ListFunctions", func(context.Context, *lambda.ListFunctionsInput) (iam.Resource, error) {
 			return iam.Resource{ARN: "*"}, nil
@@ -46,6 +50,28 @@ func (s *Service) Ops() []wire.Op {
 		wire.On("InvokeFunction", func(ctx context.Context, in *lambda.InvokeInput) (iam.Resource, error) {
 			return target(ctx, &in.FunctionName, in.Qualifier)
 		}, s.invoke).At("POST " + functions + "/{FunctionName}/invocations?Qualifier").MaxBody(maxPayload),
+		wire.On("CreateFunction", createTarget, s.create).At("POST " + functions).Status(http.StatusCreated).MaxBody(maxUpload),
+		wire.On("GetFunctionConfiguration", func(ctx context.Context, in *lambda.GetFunctionConfigurationInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName, in.Qualifier)
+		}, s.getConfiguration).At("GET " + functions + "/{FunctionName}/configuration?Qualifier"),
+		wire.On("UpdateFunctionConfiguration", func(ctx context.Context, in *lambda.UpdateFunctionConfigurationInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName, nil)
+		}, s.updateConfiguration).At("PUT " + functions + "/{FunctionName}/configuration"),
+		wire.On("UpdateFunctionCode", func(ctx context.Context, in *lambda.UpdateFunctionCodeInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName, nil)
+		}, s.updateCode).At("PUT " + functions + "/{FunctionName}/code").MaxBody(maxUpload),
+		wire.On("DeleteFunction", func(ctx context.Context, in *lambda.DeleteFunctionInput) (iam.Resource, error) {
+			return target(ctx, &in.FunctionName, in.Qualifier)
+		}, s.remove).At("DELETE " + functions + "/{FunctionName}?Qualifier").Status(http.StatusNoContent),
+		wire.On("TagResource", func(ctx context.Context, in *lambda.TagResourceInput) (iam.Resource, error) {
+			return target(ctx, &in.Resource, nil)
+		}, s.tag).At("POST " + tags).Status(http.StatusNoContent),
+		wire.On("UntagResource", func(ctx context.Context, in *lambda.UntagResourceInput) (iam.Resource, error) {
+			return target(ctx, &in.Resource, nil)
+		}, s.untag).At("DELETE " + tags + "?tagKeys").Status(http.StatusNoContent),
+		wire.On("ListTags", func(ctx context.Context, in *lambda.ListTagsInput) (iam.Resource, error) {
+			return target(ctx, &in.Resource, nil)
+		}, s.listTags).At("GET " + tags),
 	}
 }
 
@@ -68,70 +94,8 @@ func target(ctx context.Context, name **string, qualifier *string) (iam.Resource
 	return iam.Resource{ARN: text}, nil
 }
 
-// configuration describes a function that is part of this server: there is no
-// code to download and no role.
-func (f *Function) configuration(a arn) types.FunctionConfiguration {
-	return types.FunctionConfiguration{
-		FunctionName: &f.Name, FunctionArn: ptr(a.String()), Description: &f.Description,
-		Runtime: types.RuntimeProvidedal2023, Handler: ptr("bootstrap"), Role: ptr("arn:aws:iam::" + a.account + ":role/" + f.Name),
-		Timeout: ptr(int32(30)), MemorySize: ptr(int32(128)), Version: ptr("$LATEST"), PackageType: types.PackageTypeZip,
-		Architectures: []types.Architecture{types.ArchitectureX8664},
-		State:         types.StateActive, LastUpdateStatus: types.LastUpdateStatusSuccessful,
-	}
-}
-
-func ptr[T any](v T) *T { return &v }
-
-func (s *Service) get(_ context.Context, in *lambda.GetFunctionInput) (*lambda.GetFunctionOutput, error) {
-	a, err := split(*in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	f, err := s.find(a)
-	if err != nil {
-		return nil, err
-	}
-	// Clients want to see Code, but there is nothing to download.
-	return &lambda.GetFunctionOutput{Configuration: ptr(f.configuration(a)), Code: &types.FunctionCodeLocation{}}, nil
-}
-
-func (s *Service) list(ctx context.Context, _ *lambda.ListFunctionsInput) (*lambda.ListFunctionsOutput, error) {
-	c := iam.CallerOf(ctx)
-	out := &lambda.ListFunctionsOutput{Functions: []types.FunctionConfiguration{}}
-	for i := range s.functions {
-		f := &s.functions[i]
-		out.Functions = append(out.Functions, f.configuration(arn{region: c.Region, account: c.Account, name: f.Name}))
-	}
-	return out, nil
-}
-
-// listVersions shows the one version there is.
-func (s *Service) listVersions(_ context.Context, in *lambda.ListVersionsByFunctionInput) (*lambda.ListVersionsByFunctionOutput, error) {
-	a, err := s.existing(in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	f, err := s.find(a)
-	if err != nil {
-		return nil, err
-	}
-	latest := f.configuration(a)
-	latest.FunctionArn = ptr(a.String() + ":$LATEST")
-	return &lambda.ListVersionsByFunctionOutput{Versions: []types.FunctionConfiguration{latest}}, nil
-}
-
-// codeSigning: as for every function on AWS that has none, the answer names the
-// function and no configuration.
-func (s *Service) codeSigning(_ context.Context, in *lambda.GetFunctionCodeSigningConfigInput) (*lambda.GetFunctionCodeSigningConfigOutput, error) {
-	a, err := s.existing(in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	return &lambda.GetFunctionCodeSigningConfigOutput{FunctionName: &a.name}, nil
-}
-
 func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInput) (*lambda.AddPermissionOutput, error) {
-	a, err := s.existing(in.FunctionName)
+	a, err := s.existing(ctx, in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
@@ -158,19 +122,10 @@ func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInp
 	return &lambda.AddPermissionOutput{Statement: ptr(string(text))}, err
 }
 
-func (s *Service) existing(functionARN *string) (arn, error) {
-	a, err := split(*functionARN)
-	if err != nil {
-		return a, err
-	}
-	_, err = s.find(a)
-	return a, err
-}
-
 // change changes a function's policy, if it still is the revision that the
 // caller has seen.
 func (s *Service) change(ctx context.Context, a arn, seen *string, do func(*sqldb.Tx) error) error {
-	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+	return s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		all, err := statements(ctx, tx, a)
 		if err != nil {
 			return err
@@ -187,7 +142,7 @@ func (s *Service) change(ctx context.Context, a arn, seen *string, do func(*sqld
 }
 
 func (s *Service) getPolicy(ctx context.Context, in *lambda.GetPolicyInput) (*lambda.GetPolicyOutput, error) {
-	a, err := s.existing(in.FunctionName)
+	a, err := s.existing(ctx, in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +158,7 @@ func (s *Service) getPolicy(ctx context.Context, in *lambda.GetPolicyInput) (*la
 }
 
 func (s *Service) removePermission(ctx context.Context, in *lambda.RemovePermissionInput) (*lambda.RemovePermissionOutput, error) {
-	a, err := s.existing(in.FunctionName)
+	a, err := s.existing(ctx, in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +178,7 @@ func (s *Service) removePermission(ctx context.Context, in *lambda.RemovePermiss
 // invoke answers 200 also when the function failed: the failure is the payload,
 // and a header says so.
 func (s *Service) invoke(ctx context.Context, in *lambda.InvokeInput) (*wire.Raw, error) {
-	a, err := s.existing(in.FunctionName)
+	a, err := s.existing(ctx, in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
@@ -238,23 +193,30 @@ func (s *Service) invoke(ctx context.Context, in *lambda.InvokeInput) (*wire.Raw
 	case types.InvocationTypeDryRun:
 		return &wire.Raw{Status: http.StatusNoContent}, nil
 	case types.InvocationTypeEvent:
-		return &wire.Raw{Status: http.StatusAccepted}, s.runAsync(ctx, a.String(), payload)
+		return &wire.Raw{Status: http.StatusAccepted}, s.runAsync(ctx, a, payload)
 	case "", types.InvocationTypeRequestResponse:
-		return s.answer(ctx, a, payload)
+		return s.answer(ctx, a, payload, in.LogType)
 	}
 	return nil, fault.Kind{Code: "ValidationException", Status: 400}.Errorf(
 		"1 validation error detected: Value '%s' at 'invocationType' failed to satisfy constraint: Member must satisfy enum value set: [RequestResponse, Event, DryRun]", clip(string(in.InvocationType)))
 }
 
-func (s *Service) answer(ctx context.Context, a arn, payload []byte) (*wire.Raw, error) {
+func (s *Service) answer(ctx context.Context, a arn, payload []byte, log types.LogType) (*wire.Raw, error) {
+	d, err := s.find(ctx, a)
+	if err != nil {
+		return nil, err
+	}
 	header := http.Header{"Content-Type": {"application/json"}, "X-Amz-Executed-Version": {"$LATEST"}}
-	body, err := s.Run(ctx, a.String(), payload)
-	if failure, ok := err.(*Failure); ok { //nolint:errorlint // Run returns it as it is
+	body, tail, err := s.call(ctx, d, a, payload)
+	if failure, ok := err.(*Failure); ok { //nolint:errorlint // call returns it as it is
 		header.Set("X-Amz-Function-Error", "Unhandled")
 		body, err = failure.payload(), nil
 	}
 	if err != nil {
 		return nil, err
+	}
+	if log == types.LogTypeTail {
+		header.Set("X-Amz-Log-Result", base64.StdEncoding.EncodeToString(tail))
 	}
 	return &wire.Raw{Status: http.StatusOK, Header: header, Body: body}, nil
 }

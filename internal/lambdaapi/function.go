@@ -1,7 +1,9 @@
 // Package lambdaapi is the slice of AWS Lambda (version 2015-03-31) that
-// rotation needs: the functions there are, who may invoke them, and invoking
-// them. The functions are keyturn's own rotation functions, which run in this
-// process and are present in every account and region.
+// rotation needs: functions, who may invoke them, and invoking them. There are
+// two sorts. Built-in functions are Go code of this program, present in every
+// account and region: keyturn's own rotation functions, and those that an
+// embedder registers. All others are made by CreateFunction; their code runs in
+// processes of its own, see package execenv.
 package lambdaapi
 
 import (
@@ -10,12 +12,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"regexp"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/envelope"
+	"github.com/keyturn/keyturn/internal/execenv"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -38,45 +43,100 @@ type Handler func(ctx context.Context, inv Invocation) (answer []byte, err error
 // Invocation is one call of a function.
 type Invocation struct {
 	Account, Region string
+	Function        string // its ARN
 	Payload         []byte // JSON
 }
 
-// Function is a function of this server.
+// Function is a built-in function.
 type Function struct {
 	Name        string
 	Description string
 	Handler     Handler
 }
 
+// Grant is what the process of a function acts under.
+type Grant struct {
+	// Key tells grants apart: a process goes on with another event only under
+	// the very same rights.
+	Key string
+	// Issue returns environment variables, NAME=VALUE, with credentials that end
+	// by revoke. Of those in preset the function has a value of its own.
+	Issue func(preset map[string]string) (variables []string, revoke func(), err error)
+}
+
+// Config is what New needs.
+type Config struct {
+	DB *sqldb.DB
+	// Keys seal environment variables.
+	Keys *envelope.Keyring
+	// Dir is where the folders of running functions are; New empties it. Others
+	// may pass through it, so that User can.
+	Dir string
+	// User runs functions; the zero value is this program's own user.
+	User     execenv.User
+	BuiltIns []Function
+	// Reserved is the prefix of names that are the server's own.
+	Reserved string
+	// Grant says what the process of a function may do for an invocation.
+	Grant func(context.Context, Invocation) (Grant, error)
+	Log   *slog.Logger
+}
+
 // Service answers the API. It is safe for concurrent use.
 type Service struct {
-	db        *sqldb.DB
-	log       *slog.Logger
-	functions []Function
-	async     sync.WaitGroup // invocations of type Event
-	slots     chan struct{}  // bounds them
+	config       Config
+	environments environments
+	async        sync.WaitGroup // invocations of type Event
+	slots        chan struct{}  // bounds them
+	ending       context.Context
+	end          context.CancelFunc // ends invocations of type Event
 }
 
-// maxAsync is how many invocations of type Event may run at once, asyncTime how
-// long each may take.
+// maxAsync is how many invocations of type Event may run at once, builtInTime how
+// long one of a built-in function may take, and endTime how long all of them have
+// once the server stops.
 const (
-	maxAsync  = 100
-	asyncTime = 30 * time.Second
+	maxAsync    = 100
+	builtInTime = 30 * time.Second
+	endTime     = 30 * time.Second
 )
 
-// New returns a Service with these functions.
-func New(db *sqldb.DB, log *slog.Logger, functions ...Function) *Service {
-	return &Service{db: db, log: log, functions: functions, slots: make(chan struct{}, maxAsync)}
+// New returns a Service.
+func New(c Config) (*Service, error) {
+	if err := os.RemoveAll(c.Dir); err != nil { // of processes that ended with a killed server
+		return nil, fmt.Errorf("emptying the folder of functions: %w", err)
+	}
+	if err := os.MkdirAll(c.Dir, 0o711); err != nil { //nolint:gosec // see Config.Dir
+		return nil, fmt.Errorf("making the folder of functions: %w", err)
+	}
+	s := &Service{config: c, slots: make(chan struct{}, maxAsync)}
+	s.ending, s.end = context.WithCancel(context.Background())
+	return s, nil
 }
 
-// Wait returns when all asynchronous invocations have ended.
-func (s *Service) Wait() { s.async.Wait() }
+// Wait returns when all asynchronous invocations have ended. Those that take too
+// long are ended.
+func (s *Service) Wait() {
+	timer := time.AfterFunc(endTime, s.end)
+	defer timer.Stop()
+	s.async.Wait()
+}
+
+// Close ends the processes of functions. Call it when no invocation is under way.
+func (s *Service) Close() {
+	s.end()
+	s.environments.close()
+}
 
 // arn is a function's ARN in parts.
 type arn struct{ region, account, name string }
 
 // runAsync runs an invocation of type Event; nobody waits for its answer.
-func (s *Service) runAsync(ctx context.Context, functionARN string, payload []byte) error {
+func (s *Service) runAsync(ctx context.Context, a arn, payload []byte) error {
+	d, err := s.find(ctx, a)
+	if err != nil {
+		return err
+	}
 	select {
 	case s.slots <- struct{}{}:
 	default:
@@ -84,9 +144,11 @@ func (s *Service) runAsync(ctx context.Context, functionARN string, payload []by
 	}
 	s.async.Go(func() {
 		defer func() { <-s.slots }()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), asyncTime)
+		ctx, cancel := context.WithTimeout(s.ending, max(d.timeout(), builtInTime))
 		defer cancel()
-		_, _ = s.Run(ctx, functionARN, payload)
+		if _, _, err := s.call(ctx, d, a, payload); err != nil {
+			s.config.Log.Info("an asynchronous invocation failed", "function", a.String())
+		}
 	})
 	return nil
 }
@@ -127,19 +189,11 @@ func clip(s string) string {
 	return s
 }
 
-func (s *Service) find(a arn) (*Function, error) {
-	for i := range s.functions {
-		if s.functions[i].Name == a.name {
-			return &s.functions[i], nil
-		}
-	}
-	return nil, ErrNotFound.Errorf("Function not found: %s", a)
-}
-
 // Failure is what a function that failed answers, in Lambda's form.
 type Failure struct {
-	Message string `json:"errorMessage"`
-	Type    string `json:"errorType"`
+	Message string
+	Type    string
+	body    []byte // what the function's process said; nil: no more than the above
 }
 
 // Error returns the message.
@@ -152,11 +206,12 @@ func (s *Service) Run(ctx context.Context, functionARN string, payload []byte) (
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.find(a)
+	d, err := s.find(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	return s.call(ctx, f, Invocation{Account: a.account, Region: a.region, Payload: payload})
+	answer, _, err := s.call(ctx, d, a, payload)
+	return answer, err
 }
 
 func split(functionARN string) (arn, error) {
@@ -167,12 +222,23 @@ func split(functionARN string) (arn, error) {
 	return arn{region: f[3], account: f[4], name: f[6]}, nil
 }
 
-// call runs the handler. An error that tells its type is the function's own and
-// becomes a *Failure; of any other, callers see no more than that it happened.
-func (s *Service) call(ctx context.Context, f *Function, inv Invocation) (answer []byte, err error) {
+// call runs a function. tail is the end of what its process printed.
+func (s *Service) call(ctx context.Context, d *definition, a arn, payload []byte) (answer, tail []byte, err error) {
+	inv := Invocation{Account: a.account, Region: a.region, Function: a.String(), Payload: payload}
+	if d.builtIn == nil {
+		return s.runProcess(ctx, d, inv)
+	}
+	answer, err = s.callBuiltIn(ctx, d.builtIn, inv)
+	return answer, nil, err
+}
+
+// callBuiltIn runs the handler. An error that tells its type is the function's
+// own and becomes a *Failure; of any other, callers see no more than that it
+// happened.
+func (s *Service) callBuiltIn(ctx context.Context, f *Function, inv Invocation) (answer []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil { // its text may hold values
-			s.log.Error("a function panicked", "function", f.Name, "stack", string(debug.Stack()))
+			s.config.Log.Error("a function panicked", "function", f.Name, "stack", string(debug.Stack()))
 			answer, err = nil, &Failure{Message: "The function panicked.", Type: "Runtime.Panic"}
 		}
 	}()
@@ -187,11 +253,14 @@ func (s *Service) call(ctx context.Context, f *Function, inv Invocation) (answer
 	if errors.As(err, &typed) {
 		return nil, &Failure{Message: err.Error(), Type: typed.ErrorType()}
 	}
-	s.log.Error("a function failed", "function", f.Name, "error", err)
+	s.config.Log.Error("a function failed", "function", f.Name, "error", err)
 	return nil, &Failure{Message: "The function failed. The server's log says why.", Type: "Error"}
 }
 
 func (f *Failure) payload() []byte {
-	b, _ := json.Marshal(f) // two strings: never fails
+	if f.body != nil {
+		return f.body
+	}
+	b, _ := json.Marshal(map[string]string{"errorMessage": f.Message, "errorType": f.Type}) // two strings: never fails
 	return b
 }

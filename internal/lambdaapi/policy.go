@@ -19,7 +19,17 @@ CREATE TABLE function_permissions (
 	position BIGINT NOT NULL, function TEXT NOT NULL, sid TEXT NOT NULL,
 	statement TEXT NOT NULL, -- JSON
 	PRIMARY KEY (function, sid)
-);`}}
+);`, `
+CREATE TABLE functions (
+	arn         TEXT PRIMARY KEY,
+	shown       TEXT NOT NULL, -- a types.FunctionConfiguration as JSON, without environment variables
+	environment TEXT NOT NULL, -- sealed environment variables; empty: none
+	tags        TEXT NOT NULL  -- JSON
+);
+CREATE TABLE function_code (
+	function TEXT PRIMARY KEY, -- its ARN
+	zip      BLOB NOT NULL     -- the deployment package, whose hash is CodeSha256
+)`}}
 
 // statement is one permission, as GetPolicy shows it.
 type statement struct {
@@ -107,7 +117,7 @@ func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, so
 	if err != nil {
 		return false, nil //nolint:nilerr // no such function: not permitted, as on AWS
 	}
-	if _, err := s.find(a); err != nil {
+	if _, err := s.find(ctx, a); err != nil {
 		return false, nil //nolint:nilerr // likewise
 	}
 	all, err := s.statements(ctx, a)
@@ -127,7 +137,7 @@ func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, so
 }
 
 func (s *Service) statements(ctx context.Context, a arn) (all []json.RawMessage, err error) {
-	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
+	err = s.config.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		all, err = statements(ctx, tx, a)
 		return err
 	})

@@ -1,0 +1,174 @@
+package execenv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// User is a system user; the zero value is that of this program.
+type User struct {
+	UID, GID uint32
+	Other    bool // it is not this program's
+}
+
+// LookUp returns the system user called name.
+func LookUp(name string) (User, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return User{}, fmt.Errorf("looking up the user of functions: %w", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return User{}, fmt.Errorf("looking up the user of functions: %w", err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return User{}, fmt.Errorf("looking up the user of functions: %w", err)
+	}
+	return User{UID: uint32(uid), GID: uint32(gid), Other: int(uid) != os.Geteuid()}, nil //nolint:gosec // ids come from the system
+}
+
+func (u User) own(path string) error {
+	if !u.Other {
+		return nil
+	}
+	if err := os.Lchown(path, int(u.UID), int(u.GID)); err != nil {
+		return fmt.Errorf("giving a function its folder: %w", err)
+	}
+	return nil
+}
+
+func (u User) credential() *syscall.Credential {
+	if !u.Other {
+		return nil
+	}
+	return &syscall.Credential{Uid: u.UID, Gid: u.GID}
+}
+
+// spec is what a process is started from.
+type spec struct {
+	command   []string
+	dir       string
+	variables []string
+	output    *os.File
+	user      User
+	memory    int // MiB
+}
+
+// process is a running process, the leader of its process group.
+type process struct {
+	pid     int
+	exited  chan struct{} // closed when it was reaped
+	state   *os.ProcessState
+	starved atomic.Bool // it was ended because it took too much memory
+}
+
+// limited runs a command under the limits that a process passes on to its
+// children: no core dumps, 1024 open files (as on AWS), 512 MiB in a file, and a
+// ceiling of writable memory, in KiB, that catches what grows too fast for watch.
+// The last two are not known to every shell.
+const limited = `ulimit -c 0; ulimit -n 1024; ulimit -f 1048576; ulimit -d "$1" 2>/dev/null; shift; exec "$@"`
+
+// spareMemory is what a process may reserve beyond its memory, in MiB:
+// interpreters reserve more than they use.
+const spareMemory = 1024
+
+// startProcess starts a process that ends with this program at the latest.
+//
+// Linux sends a parent-death signal when the thread that forked ends, so one
+// thread is kept for each process. An interrupt typed at this program's terminal
+// does not reach the process, since it has a process group of its own.
+func startProcess(s spec) (*process, error) {
+	args := append([]string{"-c", limited, "sh", strconv.Itoa((s.memory + spareMemory) << 10)}, s.command...)
+	cmd := exec.Command("/bin/sh", args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.variables, s.output, s.output
+	cmd.SysProcAttr = attributes(s.user.credential())
+	p := &process{exited: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			p.pid = cmd.Process.Pid
+		}
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // the state tells
+			p.state = cmd.ProcessState
+			p.signal(syscall.SIGKILL) // what it left behind in its group
+		}
+		close(p.exited)
+	}()
+	err := <-started
+	if errors.Is(err, fs.ErrPermission) && s.user.Other {
+		return nil, noEntry(fmt.Sprintf("/bin/sh: permission denied: user %d, who runs functions, must be able to enter every folder above the server's data folder", s.user.UID))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("starting a function's process: %w", err)
+	}
+	go p.watch(s.memory)
+	return p, nil
+}
+
+// signal reaches the whole process group. Once that has ended, its number may be
+// another's.
+func (p *process) signal(s syscall.Signal) {
+	if p.alive() {
+		_ = syscall.Kill(-p.pid, s) // the only error is that it has ended
+	}
+}
+
+func (p *process) kill()   { p.signal(syscall.SIGKILL) }
+func (p *process) freeze() { p.signal(syscall.SIGSTOP) }
+func (p *process) resume() { p.signal(syscall.SIGCONT) }
+
+func (p *process) alive() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// watchEvery is how often the memory of a process is looked at.
+const watchEvery = 100 * time.Millisecond
+
+// watch ends a process that holds more memory than it may.
+func (p *process) watch(limit int) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.exited:
+			return
+		case <-tick.C:
+			if resident(p.pid) > int64(limit)<<20 {
+				p.starved.Store(true)
+				p.kill()
+				return
+			}
+		}
+	}
+}
+
+// failure tells how the process ended, once it has.
+func (p *process) failure(id string) *Failure {
+	switch {
+	case p.starved.Load():
+		return newFailure("Runtime.OutOfMemory", "RequestId: %s Error: Runtime exited with error: signal: killed", id)
+	case p.state == nil || p.state.Success():
+		return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited without providing a reason", id)
+	}
+	return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: %s", id, p.state)
+}
