@@ -66,7 +66,7 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 		}
 		cfg, done := s.clientOf(principal, inv.Region)
 		defer done()
-		f := &rotation.Function{Secrets: secretsmanager.NewFromConfig(cfg), Engine: engine}
+		f := &rotation.Function{Secrets: secretsmanager.NewFromConfig(cfg), Engine: engine, Now: s.now}
 		result, err := f.Handle(ctx, e)
 		if err != nil {
 			return nil, err
