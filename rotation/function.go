@@ -64,6 +64,9 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	if e.Step == StepProve {
 		return f.prove(ctx, e, s)
 	}
+	if e.Step == StepHeal {
+		return f.heal(ctx, e, s)
+	}
 	if s.has(e.ClientRequestToken, current) && !s.disabled {
 		return f.done(ctx, e)
 	}
