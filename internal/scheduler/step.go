@@ -24,6 +24,8 @@ type event struct {
 type answer struct {
 	Strategy           string `json:"strategy"`
 	RetireAfterSeconds int64  `json:"retireAfterSeconds"`
+
+	Logins []Login `json:"logins"` // of proveSecret
 }
 
 // outcome is how one step ended.
