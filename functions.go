@@ -71,7 +71,11 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(result)
+		answer, err := json.Marshal(result)
+		if err != nil {
+			return nil, err
+		}
+		return answer, s.noteProof(ctx, e, answer)
 	}
 }
 

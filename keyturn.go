@@ -58,6 +58,11 @@ type Config struct {
 	// AuditFsync is when lines of the audit log are forced to the disk; empty means
 	// AuditFsyncInterval.
 	AuditFsync AuditFsync
+	// DriftCheck is how often a canary login looks whether the password of
+	// AWSCURRENT still works, for each secret that a function of this server
+	// rotates; 0 means DefaultDriftCheck, less means never. The tag
+	// keyturn:rotation-drift-check of a secret wins.
+	DriftCheck time.Duration
 	// Log gets what the server has to say; nil is slog.Default().
 	Log *slog.Logger
 	// Now is the server's clock; nil is time.Now.

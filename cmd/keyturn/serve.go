@@ -30,6 +30,7 @@ type serveFlags struct {
 	dev          bool
 	keys         keyFlags
 	auditFsync   string
+	driftCheck   string
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -69,6 +70,8 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 	f.StringVar(&flags.auditFsync, "audit-fsync", string(keyturn.AuditFsyncInterval),
 		"when lines of the audit log are forced to the disk: always, interval (each second) or never")
 	_ = cmd.RegisterFlagCompletionFunc("audit-fsync", cobra.FixedCompletions(auditFsyncs, cobra.ShellCompDirectiveNoFileComp))
+	f.StringVar(&flags.driftCheck, "drift-check", "24h",
+		"how often a canary login looks whether AWSCURRENT still works, such as 6h or 7d; 0: never")
 	flags.keys.add(cmd)
 	return cmd
 }
@@ -85,6 +88,9 @@ func (f serveFlags) check() error {
 	}
 	if f.dev && !isLoopback(host) {
 		return usagef("--dev checks no signature, so it listens on the loopback address only: use --listen 127.0.0.1:4566")
+	}
+	if _, err := f.drift(); err != nil {
+		return err
 	}
 	if f.data == keyturn.InMemory && !f.dev {
 		return usagef("--data :memory: loses every secret at the end, so it goes with --dev only")
@@ -125,12 +131,17 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return err
 	}
+	drift, err := flags.drift()
+	if err != nil {
+		return err
+	}
 	log := a.logger()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", flags.listen)
 	if err != nil {
 		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
 	}
-	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync), Log: log})
+	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
+		DriftCheck: drift, Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
