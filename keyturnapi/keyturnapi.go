@@ -37,6 +37,9 @@ type ListRotationsOutput struct {
 	Next     *RotationNext `json:"Next,omitempty"`     // absent when nothing is planned
 	Runs     []RotationRun `json:"Runs,omitempty"`
 
+	// RotateAt is when the next rotation begins: a moment in the window whose
+	// end is NextRotationDate. Absent where none is planned.
+	RotateAt  *time.Time         `json:"RotateAt,omitempty"`
 	Passwords *RotationPasswords `json:"Passwords,omitempty"` // absent where nothing was ever configured
 }
 

@@ -154,12 +154,13 @@ func (s *Scheduler) judge(tx *sqldb.Tx, r *row, c *check, kinds []string) {
 
 // Standing is what is known of a secret's passwords in its database.
 type Standing struct {
-	Proof   *Proof
-	Proved  time.Time
-	Source  string   // SourceCheck or SourceHand
-	Drift   []string // kinds; of AWSCURRENT as it is now
-	Since   *time.Time
-	CheckAt *time.Time // the next canary login
+	Proof    *Proof
+	Proved   time.Time
+	Source   string   // SourceCheck or SourceHand
+	Drift    []string // kinds; of AWSCURRENT as it is now
+	Since    *time.Time
+	CheckAt  *time.Time // the next canary login
+	RotateAt *time.Time // the moment of the next rotation, within its window
 	// The older password of a DualPassword rotation: it is alive until then.
 	RetireAt      *time.Time
 	RetireVersion secret.VersionID // of the rotation that replaced it
@@ -171,7 +172,7 @@ func (s *Scheduler) Standing(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) 
 	if err != nil || r == nil {
 		return nil, err
 	}
-	st := &Standing{RetireAt: r.retireAt, RetireVersion: r.retireToken}
+	st := &Standing{RotateAt: r.nextRotation(), RetireAt: r.retireAt, RetireVersion: r.retireToken}
 	c, err := loadCheck(ctx, tx, arn)
 	if err != nil || c == nil {
 		return st, err

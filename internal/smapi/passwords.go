@@ -10,26 +10,31 @@ import (
 	"github.com/keyturn/keyturn/keyturnapi"
 )
 
-// passwords tells what is known of a secret's passwords in its database, nil
-// where nothing rotates.
-func (s *Service) passwords(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*keyturnapi.RotationPasswords, error) {
-	st, err := s.sched.Standing(ctx, tx, arn)
+// addPasswords tells what is known of a secret's passwords in its database, and
+// when it rotates.
+func (s *Service) addPasswords(ctx context.Context, tx *sqldb.Tx, out *keyturnapi.ListRotationsOutput) error {
+	st, err := s.sched.Standing(ctx, tx, secret.ARN(out.ARN))
 	if err != nil || st == nil {
-		return nil, err
+		return err
 	}
+	out.RotateAt, out.Passwords = st.RotateAt, passwords(st)
+	return nil
+}
+
+func passwords(st *scheduler.Standing) *keyturnapi.RotationPasswords {
 	p := &keyturnapi.RotationPasswords{Drift: st.Drift, DriftSince: st.Since, NextCheck: st.CheckAt, OldPasswordUntil: st.RetireAt}
 	if st.RetireAt != nil {
 		p.OldPasswordReplacedBy = string(st.RetireVersion)
 	}
 	if st.Proof == nil {
-		return p, nil
+		return p
 	}
 	p.ProvedAt, p.ProvedBy, p.ErrorClass, p.Error = &st.Proved, st.Source, st.Proof.Class, st.Proof.Error
 	for _, l := range st.Proof.Logins {
 		p.Logins = append(p.Logins, keyturnapi.RotationLogin{VersionID: string(l.VersionID), Stages: l.Stages, Username: l.Username,
 			Outcome: l.Outcome, ErrorClass: l.Class, Error: l.Error, At: l.At})
 	}
-	return p, nil
+	return p
 }
 
 // checkTagged plans the next canary login anew if one of the keys is its tag.

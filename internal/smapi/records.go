@@ -40,7 +40,7 @@ func (s *Service) records(ctx context.Context, in *keyturnapi.ListRotationsInput
 			return err
 		}
 		addState(out, state)
-		if out.Passwords, err = s.passwords(ctx, tx, arn); err != nil {
+		if err := s.addPasswords(ctx, tx, out); err != nil {
 			return err
 		}
 		runs, err := s.sched.Runs(ctx, tx, arn, limit)
