@@ -25,6 +25,7 @@ import (
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/keyapi"
 	"github.com/keyturn/keyturn/internal/lambdaapi"
+	"github.com/keyturn/keyturn/internal/metrics"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -86,6 +87,7 @@ type Server struct {
 	lambda     *lambdaapi.Service
 	rds        *rdsapi.Service
 	handler    http.Handler
+	metrics    *metrics.Metrics
 
 	inProcess func() aws.Config
 

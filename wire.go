@@ -15,6 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/keyapi"
 	"github.com/keyturn/keyturn/internal/lambdaapi"
+	"github.com/keyturn/keyturn/internal/metrics"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -30,19 +31,22 @@ import (
 // wire puts the rooms together.
 func (s *Server) wire() error {
 	s.vault = secret.NewVault(s.db, s.keys)
+	s.metrics = metrics.New(build(), s.watchedRotations)
+	recorder := counted{s.audit, s.metrics}
 	s.lambda = lambdaapi.New(s.db, s.config.Log,
 		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
 			Handler: s.rotate(mysql.Engine{})},
 		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
 			Handler: s.rotate(postgres.Engine{})})
-	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log,
-		Drift: s.config.drift()})
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: recorder, Now: s.now, Log: s.config.Log,
+		Drift: s.config.drift(), Meter: s.metrics})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
-		Guard: guard, Audit: s.audit, Log: s.config.Log})
+		Guard: guard, Audit: recorder, Log: s.config.Log})
 	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
 	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})
-	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Audit: s.audit, Now: s.now, Log: s.config.Log})
+	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Audit: recorder, Now: s.now, Log: s.config.Log,
+		Meter: func(operation string) wire.Meter { return s.metrics.Operation(operation) }})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type serveFlags struct {
 	keys         keyFlags
 	auditFsync   string
 	driftCheck   string
+	metrics      string
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -57,6 +58,7 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		Example: `  keyturn serve
   keyturn serve --listen 127.0.0.1:8200 --data /var/lib/keyturn
   keyturn serve --key-file /etc/keyturn/key --key-passphrase-file /run/keyturn/passphrase
+  keyturn serve --metrics-listen 127.0.0.1:9464 --drift-check 6h
   keyturn serve --dev --data :memory:   # for a test suite: any access key, no signatures`,
 		Args:              positional(),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -72,6 +74,8 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 	_ = cmd.RegisterFlagCompletionFunc("audit-fsync", cobra.FixedCompletions(auditFsyncs, cobra.ShellCompDirectiveNoFileComp))
 	f.StringVar(&flags.driftCheck, "drift-check", "24h",
 		"how often a canary login looks whether AWSCURRENT still works, such as 6h or 7d; 0: never")
+	f.StringVar(&flags.metrics, "metrics-listen", "",
+		"address and port for GET /metrics, in Prometheus's format, without any permission asked; empty: none")
 	flags.keys.add(cmd)
 	return cmd
 }
@@ -140,14 +144,19 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
 	}
-	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
-		DriftCheck: drift, Log: log})
+	metrics, err := listenMetrics(ctx, flags.metrics)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
+		DriftCheck: drift, Log: log})
+	if err != nil {
+		return errors.Join(err, listener.Close(), metrics.stop())
+	}
+	metrics.start(server.Metrics(), log)
 	a.greet(server, listener.Addr(), flags)
 	err = serveUntil(ctx, server, listener, log)
-	return errors.Join(err, server.Close())
+	return errors.Join(err, metrics.stop(), server.Close())
 }
 
 // serveUntil serves until ctx ends, then lets requests finish before the work behind

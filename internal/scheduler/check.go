@@ -93,7 +93,7 @@ func (s *Scheduler) dispatchChecks(ctx context.Context, crew *sync.WaitGroup) (w
 func (s *Scheduler) startCheck(ctx context.Context, crew *sync.WaitGroup, c *claim) {
 	s.take(c.arn)
 	crew.Go(func() {
-		o := s.invoke(ctx, c)
+		o := s.measured(ctx, c)
 		end := context.WithoutCancel(ctx)
 		if err := s.settleCheck(end, c, o); err != nil { // the lease runs out
 			s.log.Error("recording a canary login", "secret", c.arn, "error", err)

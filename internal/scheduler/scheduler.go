@@ -65,6 +65,7 @@ type Scheduler struct {
 	audit     audit.Recorder
 	log       *slog.Logger
 	poke      chan struct{}
+	meter     Meter
 	drift     Drift
 	checks    checkQueue
 
@@ -87,12 +88,15 @@ type Config struct {
 	Log   *slog.Logger
 	// Drift asks for canary logins; the zero value asks for none.
 	Drift Drift
+	// Meter counts steps and rotations; nil means that nobody does.
+	Meter Meter
 }
 
 // New returns a Scheduler; nothing happens until Run.
 func New(c Config) *Scheduler {
 	s := &Scheduler{db: c.DB, vault: c.Vault, functions: c.Functions, now: c.Now, audit: c.Audit, log: c.Log, poke: make(chan struct{}, 1)}
 	s.carried.arns = map[secret.ARN]bool{}
+	s.meter = meterOr(c.Meter)
 	s.drift, s.checks.slots = c.Drift, make(chan struct{}, checkers)
 	return s
 }
