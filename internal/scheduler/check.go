@@ -10,10 +10,12 @@ import (
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
 
-// A canary login is work on a row that stays idle: the worker holds its lease,
-// so a rotation that begins meanwhile waits, and no kind is needed for what
-// leaves nothing to be taken up. Its next date is written before it begins: a
-// crash skips one check and never repeats a wrong login.
+// A canary login is work on a row that stays as it is: idle, or with a
+// retirement that waits for its next attempt, maybe for the very reason that
+// the check finds. The worker holds the row's lease, so a rotation that begins
+// meanwhile waits, and no kind is needed for what leaves nothing to be taken up.
+// Its next date is written before it begins: a crash skips one check and never
+// repeats a wrong login.
 //
 //	idle, no lease ── check_at ──▶ idle, leased: proveSecret ──▶ idle, no lease
 const stepProve = "proveSecret"
@@ -22,8 +24,9 @@ const (
 	// checkers bounds how many canary logins run at once. Rotations come first
 	// and do not wait for them.
 	checkers = 4
-	// afterWork is when a secret that is at work is looked at again.
-	afterWork = 10 * time.Minute
+	// afterWork is when a secret that is at work is looked at again. It is no
+	// multiple of a pause between two attempts.
+	afterWork = 7 * time.Minute
 	// maxRefused bounds the back-off after refused logins: the interval is
 	// doubled for each, up to eight times.
 	maxRefused = 3
@@ -147,7 +150,7 @@ func (s *Scheduler) claimCheckOf(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	}
 	r.epoch++
 	r.leaseUntil = tx.Now.Add(leaseTime)
-	return &claim{arn: arn, epoch: r.epoch, step: stepProve, function: r.function, run: checkToken}, r.save(ctx, tx)
+	return &claim{arn: arn, epoch: r.epoch, kind: r.kind, token: r.token, step: stepProve, function: r.function, run: checkToken}, r.save(ctx, tx)
 }
 
 func (d Drift) proves(function string) bool { return d.Proves != nil && d.Proves(function) }
@@ -155,8 +158,11 @@ func (d Drift) proves(function string) bool { return d.Proves != nil && d.Proves
 // busy tells whether the row is at work, or about to be.
 func (r *row) busy(now time.Time) bool {
 	next := r.nextWork()
-	return r.kind != idle || r.leaseUntil.After(now) || next != nil && next.Before(now.Add(stepTime))
+	return !r.quiet() || r.leaseUntil.After(now) || next != nil && next.Before(now.Add(stepTime))
 }
+
+// quiet tells whether no rotation or test is under way.
+func (r *row) quiet() bool { return r.kind == idle || r.kind == retirement }
 
 // planAgain sets the date after this one; there is none where checks are off.
 func (s *Scheduler) planAgain(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, refused int64) (planned bool, err error) {
@@ -184,7 +190,7 @@ func (s *Scheduler) settleCheck(ctx context.Context, c *claim, o outcome) error 
 		if err != nil || r == nil || r.epoch != c.epoch {
 			return err
 		}
-		if err := s.release(ctx, tx, r); err != nil {
+		if err := s.releaseCheck(ctx, tx, r, c); err != nil {
 			return err
 		}
 		if o.interrupted {
@@ -201,4 +207,13 @@ func (s *Scheduler) settleCheck(ctx context.Context, c *claim, o outcome) error 
 		_, err = s.planAgain(ctx, tx, c.arn, refused)
 		return err
 	})
+}
+
+// releaseCheck gives the row back as it was. What has begun meanwhile may go on.
+func (s *Scheduler) releaseCheck(ctx context.Context, tx *sqldb.Tx, r *row, c *claim) error {
+	if r.kind != c.kind || r.token != c.token {
+		return s.release(ctx, tx, r)
+	}
+	r.leaseUntil = time.Time{}
+	return r.save(ctx, tx)
 }

@@ -120,7 +120,7 @@ func (s *Scheduler) proved(ctx context.Context, tx *sqldb.Tx, r *row, p Proof, s
 	if current.VersionID != "" && current.VersionID != c.version {
 		c.version, c.refused = current.VersionID, 0
 	}
-	if kinds, known := p.drift(r.retireAt != nil); known && r.kind == idle {
+	if kinds, known := p.drift(r.retiring() != nil); known && r.quiet() {
 		s.judge(tx, r, c, kinds)
 	}
 	return c.refused, c.save(ctx, tx, r.arn)
@@ -128,6 +128,15 @@ func (s *Scheduler) proved(ctx context.Context, tx *sqldb.Tx, r *row, p Proof, s
 
 // clip bounds what is kept of an error.
 func clip(text string) string { return text[:min(len(text), maxError)] }
+
+// retiring is when an older password is to end, or its end is tried again; nil
+// where there is none.
+func (r *row) retiring() *time.Time {
+	if r.kind == retirement {
+		return &r.tryAt
+	}
+	return r.retireAt
+}
 
 // judge compares the verdict with the one before.
 func (s *Scheduler) judge(tx *sqldb.Tx, r *row, c *check, kinds []string) {
@@ -172,7 +181,10 @@ func (s *Scheduler) Standing(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) 
 	if err != nil || r == nil {
 		return nil, err
 	}
-	st := &Standing{RotateAt: r.nextRotation(), RetireAt: r.retireAt, RetireVersion: r.retireToken}
+	st := &Standing{RotateAt: r.nextRotation(), RetireAt: r.retiring(), RetireVersion: r.retireToken}
+	if r.kind == retirement {
+		st.RetireVersion = r.token
+	}
 	c, err := loadCheck(ctx, tx, arn)
 	if err != nil || c == nil {
 		return st, err

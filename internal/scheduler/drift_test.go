@@ -157,6 +157,28 @@ func TestDriftRestsDuringARotation(t *testing.T) {
 	})
 }
 
+// TestDriftIsFoundWhileARetirementFails, which may be the reason that it does.
+func TestDriftIsFoundWhileARetirementFails(t *testing.T) {
+	drifting(t, func(t *testing.T, h *driftHouse) {
+		prove := h.act
+		h.act = func(e event) (string, error) {
+			switch e.Step {
+			case "finishSecret":
+				return `{"strategy":"DualPassword","retireAfterSeconds":3600}`, h.play(t.Context(), e)
+			case "retireSecret":
+				return "", &scheduler.FunctionError{Type: "auth", Message: "refused"}
+			}
+			return prove(e)
+		}
+		h.live[secret.Current] = "refused"
+		h.configure(yearly, h.start("22222222-2222-2222-2222-222222222222"))
+		h.during(func() { wait(2 * day) })
+		st := h.standing()
+		want(t, "drift", "[current_refused]", fmt.Sprint(st.Drift))
+		want(t, "the older password", true, st.RetireAt != nil && st.RetireVersion == "22222222-2222-2222-2222-222222222222")
+	})
+}
+
 func TestRotationWaitsForACanaryLogin(t *testing.T) {
 	drifting(t, func(t *testing.T, h *driftHouse) {
 		prove := h.act

@@ -29,7 +29,7 @@ const watchedText = `SELECT * FROM (SELECT ` + watchedColumns + ` FROM rotations
 		WHERE r.wake_at IS NULL AND r.suspended = 0 ORDER BY r.kind DESC LIMIT $1)
 	LIMIT $1`
 
-const watchedColumns = `r.arn, r.last_rotated_at, r.enabled, r.due_at, r.due_by, r.retire_at, COALESCE(c.drift, ''), COALESCE(c.version_id, '')`
+const watchedColumns = `r.arn, r.last_rotated_at, r.enabled, r.due_at, r.due_by, r.retire_at IS NOT NULL OR r.kind = 'retirement', COALESCE(c.drift, ''), COALESCE(c.version_id, '')`
 
 // Watch returns at most limit secrets that rotate. Where there are more, those
 // that are due last are left out.
@@ -58,11 +58,11 @@ func (s *Scheduler) Watch(ctx context.Context, tx *sqldb.Tx, limit int) ([]Watch
 }
 
 func scanWatched(rows *sql.Rows, now time.Time) (w Watched, version secret.VersionID, err error) {
-	var last, due, dueBy, retire sql.NullInt64
+	var last, due, dueBy sql.NullInt64
 	var enabled bool
 	var drift string
-	err = rows.Scan(&w.ARN, &last, &enabled, &due, &dueBy, &retire, &drift, &version)
-	w.LastRotated, w.OldValid, w.Drift = sqldb.Time(last), retire.Valid, kindsOf(drift)
+	err = rows.Scan(&w.ARN, &last, &enabled, &due, &dueBy, &w.OldValid, &drift, &version)
+	w.LastRotated, w.Drift = sqldb.Time(last), kindsOf(drift)
 	if enabled {
 		w.Next = sqldb.Time(due)
 		w.Overdue = dueBy.Valid && dueBy.Int64 < sqldb.Millis(now)
