@@ -81,3 +81,28 @@ func TestMeter(t *testing.T) {
 		want(t, "exposed", 1500*time.Microsecond, c.out)
 	})
 }
+
+// TestWatchIsBounded: a limit bounds the work only if both orders come from an
+// index.
+func TestWatchIsBounded(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.write(func(tx *sqldb.Tx) error {
+			rows, err := tx.Query(context.Background(), "EXPLAIN QUERY PLAN "+scheduler.WatchedText, 10)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var id, parent, unused int
+				var detail string
+				if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+					return err
+				}
+				if strings.Contains(detail, "TEMP B-TREE") || strings.HasPrefix(detail, "SCAN r") && !strings.Contains(detail, "USING INDEX") {
+					t.Errorf("the plan has %s", detail)
+				}
+			}
+			return rows.Err()
+		})
+	})
+}
