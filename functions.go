@@ -70,12 +70,16 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 		}
 		cfg, done := s.clientOf(principal, inv.Region)
 		defer done()
-		f := &rotation.Function{Secrets: secretsmanager.NewFromConfig(cfg), Engine: engine}
+		f := &rotation.Function{Secrets: secretsmanager.NewFromConfig(cfg), Engine: engine, Now: s.now}
 		result, err := f.Handle(ctx, e)
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(result)
+		answer, err := json.Marshal(result)
+		if err != nil {
+			return nil, err
+		}
+		return answer, s.noteProof(ctx, e, answer)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/keyapi"
 	"github.com/keyturn/keyturn/internal/lambdaapi"
+	"github.com/keyturn/keyturn/internal/metrics"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -64,6 +65,11 @@ type Config struct {
 	// FunctionUser is the system user that runs the code of functions when the
 	// server runs as root; empty means the user with the number 65534 (nobody).
 	FunctionUser string
+	// DriftCheck is how often a canary login looks whether the password of
+	// AWSCURRENT still works, for each secret that a function of this server
+	// rotates; 0 means DefaultDriftCheck, less means never. The tag
+	// keyturn:rotation-drift-check of a secret wins.
+	DriftCheck time.Duration
 	// Log gets what the server has to say; nil is slog.Default().
 	Log *slog.Logger
 	// Now is the server's clock; nil is time.Now.
@@ -87,6 +93,7 @@ type Server struct {
 	lambda     *lambdaapi.Service
 	rds        *rdsapi.Service
 	handler    http.Handler
+	metrics    *metrics.Metrics
 
 	inProcess func() aws.Config
 	private   privateDoor // by which processes of functions come in

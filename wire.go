@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/keyapi"
+	"github.com/keyturn/keyturn/internal/metrics"
 	"github.com/keyturn/keyturn/internal/rdsapi"
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -27,17 +28,21 @@ import (
 // wire puts the rooms together.
 func (s *Server) wire() error {
 	s.vault = secret.NewVault(s.db, s.keys)
+	s.metrics = metrics.New(build(), s.watchedRotations)
+	recorder := counted{s.audit, s.metrics}
 	if err := s.openFunctions(); err != nil {
 		return err
 	}
 	invoke := functions{lambda: s.lambda, redact: s.redact}
-	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: invoke, Audit: s.audit, Now: s.now, Log: s.config.Log})
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: invoke, Audit: recorder, Now: s.now, Log: s.config.Log,
+		Drift: s.config.drift(), Meter: s.metrics})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: invoke,
-		Guard: guard, Audit: s.audit, Log: s.config.Log})
+		Guard: guard, Audit: recorder, Log: s.config.Log})
 	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
 	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})
-	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Audit: s.audit, Now: s.now, Log: s.config.Log})
+	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Audit: recorder, Now: s.now, Log: s.config.Log,
+		Meter: func(operation string) wire.Meter { return s.metrics.Operation(operation) }})
 	if err != nil {
 		return err
 	}

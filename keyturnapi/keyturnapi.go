@@ -18,6 +18,9 @@ type RotationRun struct {
 	ErrorClass string     `json:"ErrorClass,omitempty"` // dns, tcp, tls, auth, privilege, policy, timeout, api
 	Error      string     `json:"Error,omitempty"`      // what went wrong; never holds a value
 	Strategy   string     `json:"Strategy,omitempty"`   // SingleUser or DualPassword
+	// ExposureMicros is how long the database refused AWSCURRENT, in
+	// microseconds, as far as the step could measure it; absent: not known.
+	ExposureMicros *int64 `json:"ExposureMicros,omitempty"`
 }
 
 // ListRotationsInput asks for the records of a secret, newest first.
@@ -33,6 +36,11 @@ type ListRotationsOutput struct {
 	Strategy string        `json:"Strategy,omitempty"` // of the last rotation that succeeded
 	Next     *RotationNext `json:"Next,omitempty"`     // absent when nothing is planned
 	Runs     []RotationRun `json:"Runs,omitempty"`
+
+	// RotateAt is when the next rotation begins: a moment in the window whose
+	// end is NextRotationDate. Absent where none is planned.
+	RotateAt  *time.Time         `json:"RotateAt,omitempty"`
+	Passwords *RotationPasswords `json:"Passwords,omitempty"` // absent where nothing was ever configured
 }
 
 // RotationNext says what the scheduler will do next with a secret.

@@ -35,4 +35,7 @@ type Result struct {
 	// after this answer; 0 asks for none. finishSecret asks for the first
 	// one, and StepRetire asks again when it came during a later rotation.
 	RetireAfterSeconds int64 `json:"retireAfterSeconds,omitempty"`
+	// Logins is what StepProve has found: a try for each staged version that
+	// has a value, in the order AWSCURRENT, AWSPENDING, AWSPREVIOUS.
+	Logins []LoginProof `json:"logins,omitempty"`
 }

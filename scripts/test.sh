@@ -79,6 +79,13 @@ need_terraform() {
 	has terraform || missing_program "Terraform (1.11 or newer, https://developer.hashicorp.com/terraform/install)"
 }
 
+# need_browser looks for the browser that lays out the pages that keyturn writes.
+need_browser() {
+	if ! has chromium; then
+		if can_install; then install_packages chromium fonts-dejavu-core; else missing_program chromium; fi
+	fi
+}
+
 missing_program() {
 	echo "the tests need $*: install it and put it into PATH" >&2
 	lacking=yes
@@ -125,6 +132,7 @@ need_servers
 need_clients
 need_runtimes
 need_terraform
+need_browser
 [ -z "$lacking" ] || exit 1
 export PATH
 

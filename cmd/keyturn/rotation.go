@@ -13,11 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/keyturnapi"
+	"github.com/keyturn/keyturn/rotation"
 )
 
 func newRotationCommand(a *app) *cobra.Command {
 	return newGroup("rotation", "See how rotations stand and went",
-		newRotationStatusCommand(a), newRotationTimelineCommand(a))
+		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationHealCommand(a))
 }
 
 // rotationStatus is the JSON form of "rotation status".
@@ -28,11 +29,17 @@ type rotationStatus struct {
 	RotationLambdaARN string                   `json:",omitzero"`
 	RotationRules     *types.RotationRulesType `json:",omitzero"`
 	LastRotatedDate   *time.Time               `json:",omitzero"`
-	NextRotationDate  *time.Time               `json:",omitzero"`
+	NextRotationDate  *time.Time               `json:",omitzero"` // the end of the next window
+	NextRotationAt    *time.Time               `json:",omitzero"` // the moment in it
+	CurrentVersionID  string                   `json:"CurrentVersionId,omitzero"`
 	PendingVersionID  string                   `json:"PendingVersionId,omitzero"`
+	PendingSince      *time.Time               `json:",omitzero"`
 	Strategy          string                   `json:",omitzero"`
 	LastError         *stepError               `json:",omitzero"`
 	Next              *keyturnapi.RotationNext `json:",omitzero"`
+
+	LastTest  *testProof                    `json:",omitzero"` // of AWSCURRENT
+	Passwords *keyturnapi.RotationPasswords `json:",omitzero"`
 }
 
 // stepError is a failure that no later success has made up for.
@@ -40,23 +47,38 @@ type stepError struct {
 	Step    string
 	Class   string `json:",omitzero"`
 	Message string
+	Advice  string `json:",omitzero"`
 	At      time.Time
 	Attempt int64
 }
 
 func newRotationStatusCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var prove bool
+	cmd := &cobra.Command{
 		Use:   "status SECRET",
 		Short: "Show how the rotation of a secret stands",
-		Long: `Show whether a secret rotates, by which rule, when it did and will, and, from a
-keyturn server, the strategy, the last error with its class and the next
-attempt. AWS keeps no such record: there only what DescribeSecret says is shown.`,
+		Long: `Show whether a secret rotates, by which rule, when it did and will, and which
+password is live in the database, with proof: when and how it was tried.
+
+--prove tries now: the secret's function, which must be one of keyturn's own,
+logs in once with each staged version. A password that was refused is not tried
+again, so nobody is locked out.
+
+Two times tell about the next rotation. AWS knows the window in which it may
+happen; NextRotationDate is that window's end. A keyturn server also tells the
+moment in the window, which is fixed for each secret.
+
+From a keyturn server come also the strategy, an older password that is still
+valid and until when, drift, the last error with its class and what to do, and
+the next attempt. AWS keeps no such record: there what DescribeSecret says is
+shown, and --prove.`,
 		Example: `  keyturn rotation status prod/db
+  keyturn rotation status prod/db --prove
   keyturn rotation status prod/db -o json`,
 		Args:              positional("SECRET"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			status, err := a.rotationStatus(cmd.Context(), args[0])
+			status, err := a.rotationStatus(cmd.Context(), args[0], prove)
 			if err != nil {
 				return err
 			}
@@ -66,9 +88,11 @@ attempt. AWS keeps no such record: there only what DescribeSecret says is shown.
 			return a.writeStatus(status)
 		},
 	}
+	cmd.Flags().BoolVar(&prove, "prove", false, "log in with each staged version now")
+	return cmd
 }
 
-func (a *app) rotationStatus(ctx context.Context, name string) (rotationStatus, error) {
+func (a *app) rotationStatus(ctx context.Context, name string, prove bool) (rotationStatus, error) {
 	cfg, err := a.awsConfig(ctx)
 	if err != nil {
 		return rotationStatus{}, err
@@ -78,6 +102,12 @@ func (a *app) rotationStatus(ctx context.Context, name string) (rotationStatus, 
 	if err != nil {
 		return rotationStatus{}, fmt.Errorf("describing the secret: %w", err)
 	}
+	var now *keyturnapi.RotationPasswords
+	if prove {
+		if now, err = a.prove(ctx, cfg, described); err != nil {
+			return rotationStatus{}, err
+		}
+	}
 	records, err := keyturnapi.New(cfg).ListRotations(ctx, &keyturnapi.ListRotationsInput{SecretID: name})
 	if isUnsupported(err) {
 		records, err = &keyturnapi.ListRotationsOutput{}, nil
@@ -85,16 +115,40 @@ func (a *app) rotationStatus(ctx context.Context, name string) (rotationStatus, 
 	if err != nil {
 		return rotationStatus{}, fmt.Errorf("reading the rotation's record: %w", err)
 	}
-	return statusOf(described, records), nil
+	status := statusOf(described, records)
+	status.Passwords = withProof(status.Passwords, now)
+	status.PendingSince = pendingSince(ctx, client, status)
+	return status, nil
+}
+
+// pendingSince is when the version on its way was made. It is left out where the
+// caller may not list versions.
+func pendingSince(ctx context.Context, client *secretsmanager.Client, s rotationStatus) *time.Time {
+	if s.PendingVersionID == "" {
+		return nil
+	}
+	out, err := client.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.ARN})
+	if err != nil {
+		return nil
+	}
+	for _, v := range out.Versions {
+		if aws.ToString(v.VersionId) == s.PendingVersionID {
+			return v.CreatedDate
+		}
+	}
+	return nil
 }
 
 func statusOf(s *secretsmanager.DescribeSecretOutput, records *keyturnapi.ListRotationsOutput) rotationStatus {
+	current := labelled(s.VersionIdsToStages, stageCurrent)
 	return rotationStatus{
 		ARN: aws.ToString(s.ARN), Name: aws.ToString(s.Name),
 		RotationEnabled: aws.ToBool(s.RotationEnabled), RotationLambdaARN: aws.ToString(s.RotationLambdaARN),
 		RotationRules: s.RotationRules, LastRotatedDate: s.LastRotatedDate, NextRotationDate: s.NextRotationDate,
 		PendingVersionID: pendingVersion(s.VersionIdsToStages),
 		Strategy:         records.Strategy, LastError: lastError(records.Runs), Next: records.Next,
+		CurrentVersionID: current, NextRotationAt: records.RotateAt,
+		LastTest: lastTest(records.Runs, current), Passwords: records.Passwords,
 	}
 }
 
@@ -118,7 +172,8 @@ func lastError(runs []keyturnapi.RotationRun) *stepError {
 			if r.Ended != nil {
 				at = *r.Ended
 			}
-			return &stepError{Step: r.Step, Class: r.ErrorClass, Message: r.Error, At: at, Attempt: r.Attempt}
+			return &stepError{Step: r.Step, Class: r.ErrorClass, Message: r.Error, At: at, Attempt: r.Attempt,
+				Advice: advice[rotation.Class(r.ErrorClass)]}
 		case outcomeSucceeded:
 			return nil
 		}
@@ -132,15 +187,38 @@ func (a *app) writeStatus(s rotationStatus) error {
 	f.add("Rotation", ruleText(&s.RotationEnabled, s.RotationRules))
 	f.add("Function", s.RotationLambdaARN)
 	f.add("Last rotated", a.when(s.LastRotatedDate))
-	f.add("Next rotation", a.when(s.NextRotationDate))
+	f.add("Next rotation", a.nextRotation(s))
 	f.add("Strategy", s.Strategy)
-	f.add("Pending version", s.PendingVersionID)
+	a.loginFacts(&f, s)
+	a.driftFacts(&f, s.Passwords)
+	f.add("Pending version", a.pendingText(s))
 	if e := s.LastError; e != nil {
 		f.add("Last error", fmt.Sprintf("%s: %s", strings.TrimSpace(e.Step+" "+e.Class), e.Message))
 		f.add("Failed at", fmt.Sprintf("%s, attempt %d", a.when(&e.At), e.Attempt))
 	}
-	if s.Next != nil {
+	if e := s.LastError; e != nil {
+		f.add("What to do", e.Advice)
+	}
+	if s.Next != nil && (s.Next.Step != stepCreate || s.PendingVersionID != "") {
 		f.add("Next step", fmt.Sprintf("%s at %s, attempt %d", s.Next.Step, a.when(&s.Next.At), s.Next.Attempt))
 	}
 	return a.writeTable(f)
+}
+
+// nextRotation tells the moment and the window that AWS speaks of.
+func (a *app) nextRotation(s rotationStatus) string {
+	switch {
+	case s.NextRotationAt != nil && s.NextRotationDate != nil:
+		return a.when(s.NextRotationAt) + ", the secret's moment in the window that ends " + a.when(s.NextRotationDate)
+	case s.NextRotationDate != nil:
+		return "by " + a.when(s.NextRotationDate) + ", the end of its window (NextRotationDate)"
+	}
+	return ""
+}
+
+func (a *app) pendingText(s rotationStatus) string {
+	if s.PendingSince == nil {
+		return s.PendingVersionID
+	}
+	return s.PendingVersionID + ", since " + a.when(s.PendingSince)
 }

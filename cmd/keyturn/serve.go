@@ -32,6 +32,8 @@ type serveFlags struct {
 	auditFsync   string
 	functionUser string
 	logFunctions bool
+	driftCheck   string
+	metrics      string
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -63,6 +65,7 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		Example: `  keyturn serve
   keyturn serve --listen 127.0.0.1:8200 --data /var/lib/keyturn
   keyturn serve --key-file /etc/keyturn/key --key-passphrase-file /run/keyturn/passphrase
+  keyturn serve --metrics-listen 127.0.0.1:9464 --drift-check 6h
   keyturn serve --dev --data :memory:   # for a test suite: any access key, no signatures`,
 		Args:              positional(),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -76,6 +79,10 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 	f.StringVar(&flags.auditFsync, "audit-fsync", string(keyturn.AuditFsyncInterval),
 		"when lines of the audit log are forced to the disk: always, interval (each second) or never")
 	_ = cmd.RegisterFlagCompletionFunc("audit-fsync", cobra.FixedCompletions(auditFsyncs, cobra.ShellCompDirectiveNoFileComp))
+	f.StringVar(&flags.driftCheck, "drift-check", "24h",
+		"how often a canary login looks whether AWSCURRENT still works, such as 6h or 7d; 0: never")
+	f.StringVar(&flags.metrics, "metrics-listen", "",
+		"address and port for GET /metrics, in Prometheus's format, without any permission asked; empty: none")
 	flags.keys.add(cmd)
 	f.StringVar(&flags.functionUser, "function-user", "",
 		"system user that runs the code of Lambda functions, if the server is root (default: the user with the number 65534)")
@@ -95,6 +102,9 @@ func (f serveFlags) check() error {
 	}
 	if f.dev && !isLoopback(host) {
 		return usagef("--dev checks no signature, so it listens on the loopback address only: use --listen 127.0.0.1:4566")
+	}
+	if _, err := f.drift(); err != nil {
+		return err
 	}
 	if f.data == keyturn.InMemory && !f.dev {
 		return usagef("--data :memory: loses every secret at the end, so it goes with --dev only")
@@ -135,19 +145,28 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return err
 	}
+	drift, err := flags.drift()
+	if err != nil {
+		return err
+	}
 	log := a.logger(flags.logFunctions)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", flags.listen)
 	if err != nil {
 		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
 	}
-	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
-		FunctionUser: flags.functionUser, Log: log})
+	metrics, err := listenMetrics(ctx, flags.metrics)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
+		DriftCheck: drift, FunctionUser: flags.functionUser, Log: log})
+	if err != nil {
+		return errors.Join(err, listener.Close(), metrics.stop())
+	}
+	metrics.start(server.Metrics(), log)
 	a.greet(server, listener.Addr(), flags)
 	err = serveUntil(ctx, server, listener, log)
-	return errors.Join(err, server.Close())
+	return errors.Join(err, metrics.stop(), server.Close())
 }
 
 // serveUntil serves until ctx ends, then lets requests finish before the work behind

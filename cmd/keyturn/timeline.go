@@ -18,6 +18,8 @@ type timeline struct {
 	Strategy  string                   `json:",omitzero"`
 	Next      *keyturnapi.RotationNext `json:",omitzero"`
 	Rotations []rotationRecord         // newest first
+
+	Passwords *keyturnapi.RotationPasswords `json:",omitzero"`
 }
 
 // rotationRecord is all that was done for one version in one go: a rotation,
@@ -42,27 +44,36 @@ type stepRecord struct {
 	Outcome    string
 	ErrorClass string `json:",omitzero"`
 	Error      string `json:",omitzero"`
+	// ExposureMicros is how long the database refused AWSCURRENT.
+	ExposureMicros *int64 `json:",omitzero"`
 }
 
 func newRotationTimelineCommand(a *app) *cobra.Command {
 	var records int64
+	var html string
 	cmd := &cobra.Command{
 		Use:   "timeline SECRET",
 		Short: "Show the steps of past rotations",
 		Long: `Show each rotation of a secret, newest first, with its steps, how long each
-attempt took, how it ended and the class of its error. Only a keyturn server
-keeps this record.`,
+attempt took, how it ended, the class of its error and the measured exposure:
+how long the database refused AWSCURRENT. Only a keyturn server keeps this
+record.
+
+--html writes it as one page with a picture of each rotation, that needs nothing
+from elsewhere and holds no values.`,
 		Example: `  keyturn rotation timeline prod/db
-  keyturn rotation timeline prod/db -o json`,
+  keyturn rotation timeline prod/db -o json
+  keyturn rotation timeline prod/db --html timeline.html`,
 		Args:              positional("SECRET"),
 		ValidArgsFunction: a.completeNames,
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.showTimeline(cmd, args[0], records) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.showTimeline(cmd, args[0], records, html) },
 	}
 	cmd.Flags().Int64Var(&records, "max-results", 100, "records to read, one for each attempt of a step, at most 1000")
+	cmd.Flags().StringVar(&html, "html", "", "write a page to this file; -: to stdout")
 	return cmd
 }
 
-func (a *app) showTimeline(cmd *cobra.Command, name string, records int64) error {
+func (a *app) showTimeline(cmd *cobra.Command, name string, records int64, html string) error {
 	cfg, err := a.awsConfig(cmd.Context())
 	if err != nil {
 		return err
@@ -71,7 +82,10 @@ func (a *app) showTimeline(cmd *cobra.Command, name string, records int64) error
 	if err != nil {
 		return fmt.Errorf("reading the rotation's record: %w", err)
 	}
-	t := timeline{ARN: out.ARN, Name: out.Name, Strategy: out.Strategy, Next: out.Next, Rotations: group(out.Runs, a.now())}
+	t := timeline{ARN: out.ARN, Name: out.Name, Strategy: out.Strategy, Next: out.Next, Rotations: group(out.Runs, a.now()), Passwords: out.Passwords}
+	if html != "" {
+		return a.writePage(t, html)
+	}
 	if a.flags.output == outputJSON {
 		return a.writeJSON(t)
 	}
@@ -93,7 +107,7 @@ func group(runs []keyturnapi.RotationRun, now time.Time) []rotationRecord {
 		g.Strategy = firstOf(g.Strategy, r.Strategy)
 		g.Steps = append(g.Steps, stepRecord{
 			Step: r.Step, Attempt: r.Attempt, Started: r.Started, Ended: r.Ended, Millis: millis(r.Started, r.Ended, now),
-			Outcome: r.Outcome, ErrorClass: r.ErrorClass, Error: r.Error,
+			Outcome: r.Outcome, ErrorClass: r.ErrorClass, Error: r.Error, ExposureMicros: r.ExposureMicros,
 		})
 	}
 	for i := range groups {
@@ -144,6 +158,13 @@ func stepRow(g rotationRecord, s stepRecord) []string {
 		"+" + strconv.FormatInt(s.Started.Sub(g.Started).Milliseconds(), 10) + " ms",
 		strconv.FormatInt(s.Millis, 10) + " ms",
 		"attempt " + strconv.FormatInt(s.Attempt, 10),
-		s.Outcome, s.ErrorClass, s.Error,
+		s.Outcome, s.ErrorClass, s.Error, exposureText(s),
 	}
+}
+
+func exposureText(s stepRecord) string {
+	if s.ExposureMicros == nil {
+		return ""
+	}
+	return "exposure " + micros(*s.ExposureMicros)
 }

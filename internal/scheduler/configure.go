@@ -92,7 +92,10 @@ func (s *Scheduler) Configure(ctx context.Context, tx *sqldb.Tx, arn secret.ARN,
 	if err := r.replan(tx.Now); err != nil {
 		return fmt.Errorf("planning the next rotation: %w", err)
 	}
-	return r.save(ctx, tx)
+	if err := r.save(ctx, tx); err != nil {
+		return err
+	}
+	return s.PlanCheck(ctx, tx, arn)
 }
 
 // Start begins a rotation at once: it stages the version token as AWSPENDING,
@@ -267,7 +270,10 @@ func (s *Scheduler) Suspend(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) e
 
 // Resume takes it up again after RestoreSecret.
 func (s *Scheduler) Resume(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
-	return suspend(ctx, tx, arn, false)
+	if err := suspend(ctx, tx, arn, false); err != nil {
+		return err
+	}
+	return s.PlanCheck(ctx, tx, arn)
 }
 
 func suspend(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, on bool) error {
@@ -283,6 +289,9 @@ func suspend(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, on bool) error {
 func (s *Scheduler) Forget(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM rotations WHERE arn = $1`, arn); err != nil {
 		return fmt.Errorf("removing a rotation: %w", err)
+	}
+	if err := forgetCheck(ctx, tx, arn); err != nil {
+		return fmt.Errorf("removing a proof: %w", err)
 	}
 	_, err := tx.Exec(ctx, `DELETE FROM rotation_runs WHERE arn = $1`, arn)
 	return err

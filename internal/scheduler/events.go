@@ -18,15 +18,18 @@ func (s *Scheduler) noteStarted(tx *sqldb.Tx, r *row) {
 }
 
 func (s *Scheduler) noteSucceeded(tx *sqldb.Tx, r *row) {
+	s.count(tx, r, success)
 	s.note(tx, r, eventNames[r.kind].succeeded, audit.Event{})
 }
 
 // noteFailed tells of one attempt; another follows a rotation that failed.
 func (s *Scheduler) noteFailed(tx *sqldb.Tx, r *row, err error) {
+	s.count(tx, r, failure)
 	s.note(tx, r, eventNames[r.kind].failed, audit.Event{ErrorCode: class(err), ErrorText: r.step + ": " + shown(err)})
 }
 
 func (s *Scheduler) noteAbandoned(tx *sqldb.Tx, r *row) {
+	s.count(tx, r, abandoned)
 	s.note(tx, r, eventNames[r.kind].abandoned, audit.Event{ErrorCode: "abandoned"})
 }
 

@@ -42,7 +42,9 @@ CREATE TABLE rotation_runs (
 	outcome TEXT NOT NULL, error_class TEXT NOT NULL, error TEXT NOT NULL, strategy TEXT NOT NULL
 );
 CREATE INDEX rotation_runs_arn ON rotation_runs (arn, id);
-CREATE INDEX rotation_runs_running ON rotation_runs (outcome) WHERE outcome = 'running';`}}
+CREATE INDEX rotation_runs_running ON rotation_runs (outcome) WHERE outcome = 'running';`,
+	checksSchema,
+}}
 
 // What may be under way.
 const (

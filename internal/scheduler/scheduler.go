@@ -65,6 +65,9 @@ type Scheduler struct {
 	audit     audit.Recorder
 	log       *slog.Logger
 	poke      chan struct{}
+	meter     Meter
+	drift     Drift
+	checks    checkQueue
 
 	// carried is the secrets that workers of this process are at, whatever the
 	// leases say: a clock that jumps ends a lease, but not a worker.
@@ -83,12 +86,18 @@ type Config struct {
 	Audit audit.Recorder
 	Now   func() time.Time
 	Log   *slog.Logger
+	// Drift asks for canary logins; the zero value asks for none.
+	Drift Drift
+	// Meter counts steps and rotations; nil means that nobody does.
+	Meter Meter
 }
 
 // New returns a Scheduler; nothing happens until Run.
 func New(c Config) *Scheduler {
 	s := &Scheduler{db: c.DB, vault: c.Vault, functions: c.Functions, now: c.Now, audit: c.Audit, log: c.Log, poke: make(chan struct{}, 1)}
 	s.carried.arns = map[secret.ARN]bool{}
+	s.meter = meterOr(c.Meter)
+	s.drift, s.checks.slots = c.Drift, make(chan struct{}, checkers)
 	return s
 }
 
@@ -118,9 +127,17 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			s.log.Error("looking for rotations", "error", err)
 			wake = s.now().Add(afterTrouble)
 		}
-		s.sleep(ctx, wake)
+		s.sleep(ctx, sooner(wake, s.dispatchChecks(ctx, &crew)))
 	}
 	return nil
+}
+
+// sooner returns the earlier of two moments; zero ones are none.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // sleep waits for a poke or for the moment wake; a zero wake is a poke only.
@@ -332,7 +349,7 @@ func (s *Scheduler) recover(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		return s.spreadChecks(ctx, tx)
 	})
 	if err != nil {
 		return fmt.Errorf("taking up rotations: %w", err)

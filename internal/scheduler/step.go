@@ -24,6 +24,9 @@ type event struct {
 type answer struct {
 	Strategy           string `json:"strategy"`
 	RetireAfterSeconds int64  `json:"retireAfterSeconds"`
+	ExposureMicros     *int64 `json:"exposureMicros"`
+
+	Logins []Login `json:"logins"` // of proveSecret
 }
 
 // outcome is how one step ended.
@@ -38,7 +41,7 @@ type outcome struct {
 // attempt, or is another's.
 func (s *Scheduler) carry(ctx context.Context, c *claim) {
 	for c != nil {
-		o := s.invoke(ctx, c)
+		o := s.measured(ctx, c)
 		next, err := s.settle(context.WithoutCancel(ctx), c, o)
 		if err != nil { // the lease runs out, and the step runs again
 			s.log.Error("recording a rotation's step", "secret", c.arn, "step", c.step, "error", err)
@@ -156,6 +159,9 @@ func (s *Scheduler) complete(ctx context.Context, tx *sqldb.Tx, r *row, o outcom
 	case trial:
 		return s.vault.Remove(ctx, tx, r.arn, r.token)
 	case rotating:
+		if err := s.countTime(ctx, tx, r); err != nil {
+			return err
+		}
 		return s.rotated(ctx, tx, r, o.answer)
 	}
 	r.retire(tx.Now, o.answer) // the function may ask to be called once more

@@ -40,6 +40,9 @@ func (s *Service) records(ctx context.Context, in *keyturnapi.ListRotationsInput
 			return err
 		}
 		addState(out, state)
+		if err := s.addPasswords(ctx, tx, out); err != nil {
+			return err
+		}
 		runs, err := s.sched.Runs(ctx, tx, arn, limit)
 		for _, r := range runs {
 			out.Runs = append(out.Runs, record(r))

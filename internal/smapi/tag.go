@@ -28,7 +28,10 @@ func checkTagResource(in *sm.TagResourceInput) error {
 
 func (s *Service) tag(ctx context.Context, in *sm.TagResourceInput) (*sm.TagResourceOutput, error) {
 	return nil, s.edit(ctx, arnOf(in.SecretId), func(tx *sqldb.Tx, _ *secret.Secret) error {
-		return s.vault.Tag(ctx, tx, arnOf(in.SecretId), tagsOf(in.Tags))
+		if err := s.vault.Tag(ctx, tx, arnOf(in.SecretId), tagsOf(in.Tags)); err != nil {
+			return err
+		}
+		return s.checkTagged(ctx, tx, arnOf(in.SecretId), keysOf(tagsOf(in.Tags)))
 	})
 }
 
@@ -58,7 +61,10 @@ func checkUntagResource(in *sm.UntagResourceInput) error {
 
 func (s *Service) untag(ctx context.Context, in *sm.UntagResourceInput) (*sm.UntagResourceOutput, error) {
 	return nil, s.edit(ctx, arnOf(in.SecretId), func(tx *sqldb.Tx, _ *secret.Secret) error {
-		return s.vault.Untag(ctx, tx, arnOf(in.SecretId), in.TagKeys)
+		if err := s.vault.Untag(ctx, tx, arnOf(in.SecretId), in.TagKeys); err != nil {
+			return err
+		}
+		return s.checkTagged(ctx, tx, arnOf(in.SecretId), in.TagKeys)
 	})
 }
 

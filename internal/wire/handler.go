@@ -36,6 +36,15 @@ type Config struct {
 	Now func() time.Time
 	// Log gets what callers must not see; nil means nowhere.
 	Log *slog.Logger
+	// Meter makes what counts an operation's requests; it is asked once for
+	// each. nil means that nobody counts.
+	Meter func(operation string) Meter
+}
+
+// Meter counts the requests of one operation. It is safe for concurrent use.
+type Meter interface {
+	// Answered counts a request; code is its error's, empty for success.
+	Answered(code string, took time.Duration)
 }
 
 var (
@@ -46,6 +55,7 @@ var (
 type handler struct {
 	Config
 	services []*service
+	unknown  Meter // counts requests of no known operation; nil without Meter
 }
 
 // protocol is one way of writing requests and answers.
@@ -105,7 +115,11 @@ func NewHandler(cfg Config) (http.Handler, error) {
 			return nil, fmt.Errorf("wire: service %s is registered twice", key)
 		}
 		known[key] = true
+		compiled.meterBy(cfg.Meter)
 		h.services = append(h.services, compiled)
+	}
+	if cfg.Meter != nil {
+		h.unknown = cfg.Meter("unknown")
 	}
 	if len(h.services) == 0 {
 		return nil, errors.New("wire: no services")
@@ -119,6 +133,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.spare.release()
 	h.begin(c)
 	write(w, c.requestID, h.record(c, h.answer(w, c)))
+	h.count(c)
 }
 
 // newRequestID draws a UUID. It names a request and protects nothing, so it may

@@ -27,6 +27,7 @@ type operation struct {
 	status    int
 	maxBody   int64
 	bindings  *bindings // REST-JSON only
+	meter     Meter     // nil: nobody counts
 }
 
 func compile(s Service) (*service, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -200,7 +201,7 @@ func TestStagingIsChecked(t *testing.T) {
 	w := newWorld(t, dbserver.MariaDB, plain)
 	for _, step := range rotationSteps {
 		w.refused("unknown", step, rotation.ClassSecret)
-		if r := w.must("version-0", step); r != (rotation.Result{}) {
+		if r := w.must("version-0", step); !reflect.DeepEqual(r, rotation.Result{}) {
 			t.Errorf("%s of the current version answered %+v", step, r)
 		}
 	}

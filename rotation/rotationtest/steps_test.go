@@ -1,6 +1,7 @@
 package rotationtest
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func everyStepTwice(t *testing.T, p dbserver.Product, kind accountKind) {
 	w.store.begin(secretID, "version-1")
 	for _, step := range rotationSteps {
 		first, second := w.must("version-1", step), w.must("version-1", step)
-		if first != second {
+		if !reflect.DeepEqual(first, second) {
 			t.Errorf("%s answered %+v, then %+v", step, first, second)
 		}
 		if step == rotation.StepSet && first.Strategy != expected(p, kind) {
@@ -58,7 +59,7 @@ func TestResultOfFinish(t *testing.T) {
 			if expected(p, kind) == rotation.StrategyDualPassword {
 				want = rotation.Result{Strategy: rotation.StrategyDualPassword, RetireAfterSeconds: 24 * 60 * 60}
 			}
-			if finish != want {
+			if !reflect.DeepEqual(finish, want) {
 				t.Errorf("finishSecret answered %+v, want %+v", finish, want)
 			}
 		}

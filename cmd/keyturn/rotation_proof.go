@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/keyturn/keyturn/keyturnapi"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+const (
+	stepTest   = "testSecret"
+	stepCreate = "createSecret"
+)
+
+// testProof is a testSecret that succeeded: the version logged in.
+type testProof struct {
+	VersionID string `json:"VersionId"`
+	At        time.Time
+}
+
+// prove asks the secret's function to log in with each staged version, now.
+func (a *app) prove(ctx context.Context, cfg aws.Config, described *secretsmanager.DescribeSecretOutput) (*keyturnapi.RotationPasswords, error) {
+	function, err := functionOf(described, "")
+	if err != nil {
+		return nil, err
+	}
+	result, err := a.invokeStep(ctx, cfg, function, aws.ToString(described.ARN), rotation.StepProve)
+	if err != nil {
+		return nil, fmt.Errorf("trying the logins: %w", err)
+	}
+	if len(result.Logins) == 0 {
+		return nil, notOurs(function, rotation.StepProve)
+	}
+	now := a.now().UTC()
+	p := &keyturnapi.RotationPasswords{ProvedAt: &now, ProvedBy: rotation.StepProve}
+	for _, l := range result.Logins {
+		p.Logins = append(p.Logins, keyturnapi.RotationLogin{VersionID: l.VersionID, Stages: l.Stages, Username: l.Username,
+			Outcome: l.Outcome, ErrorClass: string(l.Class), Error: l.Error, At: l.At})
+	}
+	return p, nil
+}
+
+// withProof puts a proof of now in the place of the server's last one.
+func withProof(stored, now *keyturnapi.RotationPasswords) *keyturnapi.RotationPasswords {
+	if now == nil {
+		return stored
+	}
+	if stored == nil {
+		return now
+	}
+	both := *stored
+	both.ProvedAt, both.ProvedBy, both.Logins, both.ErrorClass, both.Error = now.ProvedAt, now.ProvedBy, now.Logins, "", ""
+	return &both
+}
+
+// loginOf returns the login of a label, at the time of the proof.
+func loginOf(p *keyturnapi.RotationPasswords, label string) *keyturnapi.RotationLogin {
+	if p == nil {
+		return nil
+	}
+	i := slices.IndexFunc(p.Logins, func(l keyturnapi.RotationLogin) bool { return slices.Contains(l.Stages, label) })
+	if i < 0 {
+		return nil
+	}
+	return &p.Logins[i]
+}
+
+// lastTest finds the newest testSecret that succeeded for a version.
+func lastTest(runs []keyturnapi.RotationRun, version string) *testProof {
+	for _, r := range runs {
+		if r.Step == stepTest && r.Outcome == outcomeSucceeded && r.VersionID == version && r.Ended != nil {
+			return &testProof{VersionID: version, At: *r.Ended}
+		}
+	}
+	return nil
+}
+
+// labelled returns the version that has a label, "" if none has.
+func labelled(versions map[string][]string, label string) string {
+	for id, stages := range versions {
+		if slices.Contains(stages, label) {
+			return id
+		}
+	}
+	return ""
+}
+
+// loginFacts are lines about what is live, each with when and how it was tried.
+func (a *app) loginFacts(f *facts, s rotationStatus) {
+	p := s.Passwords
+	fresh := loginOf(p, stageCurrent)
+	if fresh != nil && fresh.VersionID != s.CurrentVersionID {
+		fresh = nil // of a version that was AWSCURRENT then
+	}
+	if fresh == nil && s.LastTest != nil {
+		f.add(stageCurrent, fmt.Sprintf("live: logged in at %s (testSecret), version %s", a.when(&s.LastTest.At), s.LastTest.VersionID))
+	}
+	if p == nil || (fresh == nil && len(p.Logins) > 0) {
+		return
+	}
+	for _, l := range p.Logins {
+		f.add(strings.Join(l.Stages, " "), a.loginText(l, p.ProvedBy))
+	}
+	if p.Error != "" {
+		f.add("Last check", fmt.Sprintf("nothing could be tried at %s (%s): %s", a.when(p.ProvedAt), p.ErrorClass, p.Error))
+	}
+}
+
+func (a *app) loginText(l keyturnapi.RotationLogin, how string) string {
+	tried := fmt.Sprintf("at %s (%s), version %s", a.when(&l.At), how, l.VersionID)
+	switch l.Outcome {
+	case rotation.LoginLive:
+		return "live: " + l.Username + " logged in " + tried
+	case rotation.LoginRefused:
+		return "not live: " + l.Username + " was refused " + tried
+	}
+	return fmt.Sprintf("not known: %s; %s: %s", tried, l.ErrorClass, l.Error)
+}
+
+// driftTexts say what each kind of drift means and what to do.
+var driftTexts = map[string]string{
+	"current_refused": `the database refuses AWSCURRENT: somebody has changed the password. "keyturn rotation heal" sets it back, a rotation sets a new one`,
+	"previous_live":   `the password of AWSPREVIOUS is still valid, and its end is not planned. The next rotation ends it`,
+	"pending_live":    `the password of AWSPENDING is valid, but no rotation is under way. The next rotation takes it up`,
+}
+
+// driftFacts are lines about what is not as it should be.
+func (a *app) driftFacts(f *facts, p *keyturnapi.RotationPasswords) {
+	if p == nil {
+		return
+	}
+	if p.OldPasswordUntil != nil {
+		f.add("Old password", fmt.Sprintf("valid until %s beside that of version %s; then retireSecret ends it", a.when(p.OldPasswordUntil), p.OldPasswordReplacedBy))
+	}
+	for _, kind := range p.Drift {
+		f.add("Drift", fmt.Sprintf("%s, since %s: %s", kind, a.when(p.DriftSince), driftTexts[kind]))
+	}
+	f.add("Next check", a.when(p.NextCheck))
+}
+
+// advice says what to do about an error's class.
+var advice = map[rotation.Class]string{
+	rotation.ClassDNS:       "Correct the key host of the secret, or the network's DNS.",
+	rotation.ClassTCP:       "Start the database, or let the server in: host and port of the secret, firewall, security group.",
+	rotation.ClassTLS:       "Trust the database's certificate, or correct the key host; a server without TLS needs \"ssl\": false.",
+	rotation.ClassAuth:      "See which password is live: keyturn rotation status --prove. Then: keyturn rotation heal, or repair.",
+	rotation.ClassPrivilege: "Give the account the privilege that the error names, then rotate again.",
+	rotation.ClassPolicy:    "Make the function's password rules fit the database's.",
+	rotation.ClassTimeout:   "See the database's load, and routes and firewalls on the way to it.",
+	rotation.ClassAPI:       "See the function's permissions on the secret, and the server's log.",
+	rotation.ClassSecret:    "Correct the secret's value or labels as the error says.",
+	rotation.ClassDatabase:  "See the database's own log.",
+}
