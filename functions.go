@@ -24,10 +24,17 @@ func (s *Server) rdsFolder() string { return filepath.Join(s.folder, "rds") }
 var errNotPermitted = &scheduler.FunctionError{Type: "api", Message: "Secrets Manager cannot invoke the rotation function. Does it exist, and does its policy grant access to the principal secretsmanager.amazonaws.com?"}
 
 // functions lets the scheduler and Secrets Manager's API use Lambda's slice.
-type functions struct{ lambda *lambdaapi.Service }
+type functions struct {
+	lambda       *lambdaapi.Service
+	managedOwner func(context.Context, secret.ARN) (string, error) // see Server.managedOwner
+}
 
 // Permits implements smapi.Functions.
 func (f functions) Permits(ctx context.Context, function string, arn secret.ARN) (bool, error) {
+	if isManagedFunction(function) {
+		owner, err := f.managedOwner(ctx, arn)
+		return owner != "", err
+	}
 	return f.lambda.Permits(ctx, function, "secretsmanager.amazonaws.com", string(arn), arn.Place().Account)
 }
 

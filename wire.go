@@ -34,13 +34,17 @@ func (s *Server) wire() error {
 		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
 			Handler: s.rotate(mysql.Engine{})},
 		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
-			Handler: s.rotate(postgres.Engine{})})
-	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log})
+			Handler: s.rotate(postgres.Engine{})},
+		lambdaapi.Function{Name: managedFunction, Internal: true, Handler: s.rotateManaged,
+			Description: "Rotates the password of a master user that RDS manages."})
+	functions := functions{s.lambda, s.managedOwner}
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	guard := &iam.Guard{}
-	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
+	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions,
 		Guard: guard, Audit: s.audit, Log: s.config.Log})
 	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
-	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})
+	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now,
+		Masters: masterSecrets{s.vault, s.sched}})
 	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	if err != nil {
 		return err

@@ -100,6 +100,9 @@ func (s *Service) list(ctx context.Context, _ *lambda.ListFunctionsInput) (*lamb
 	out := &lambda.ListFunctionsOutput{Functions: []types.FunctionConfiguration{}}
 	for i := range s.functions {
 		f := &s.functions[i]
+		if f.Internal {
+			continue
+		}
 		out.Functions = append(out.Functions, f.configuration(arn{region: c.Region, account: c.Account, name: f.Name}))
 	}
 	return out, nil

@@ -46,6 +46,7 @@ type Function struct {
 	Name        string
 	Description string
 	Handler     Handler
+	Internal    bool // ListFunctions does not show it
 }
 
 // Service answers the API. It is safe for concurrent use.
