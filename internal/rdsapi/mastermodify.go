@@ -30,8 +30,10 @@ type mastered struct {
 	set func(ctx context.Context, password string) error
 }
 
-func (m masterChange) turnsOn(o mastered) bool  { return value(m.manage) && o.secret == nil }
-func (m masterChange) turnsOff(o mastered) bool { return m.manage != nil && !*m.manage && o.secret != nil }
+func (m masterChange) turnsOn(o mastered) bool { return value(m.manage) && o.secret == nil }
+func (m masterChange) turnsOff(o mastered) bool {
+	return m.manage != nil && !*m.manage && o.secret != nil
+}
 
 // check refuses what contradicts itself or the state of the master user.
 func (m masterChange) check(o mastered, adopted bool) error {

@@ -57,7 +57,9 @@ func (s *Service) masteredCluster(c *clusterRow, members []*instanceRow) mastere
 	return mastered{
 		arn: c.arn, secret: c.shown.MasterUserSecret, state: ErrClusterState,
 		up: len(members) > 0 && members[0].status == available, begun: len(members) > 0,
-		set: func(ctx context.Context, password string) error { return s.changeMasterPassword(ctx, c, members, password) },
+		set: func(ctx context.Context, password string) error {
+			return s.changeMasterPassword(ctx, c, members, password)
+		},
 	}
 }
 
