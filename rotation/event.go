@@ -35,4 +35,6 @@ type Result struct {
 	// after this answer; 0 asks for none. finishSecret asks for the first
 	// one, and StepRetire asks again when it came during a later rotation.
 	RetireAfterSeconds int64 `json:"retireAfterSeconds,omitempty"`
+	// Plan is the answer of StepPlan and StepRehearse.
+	Plan *Plan `json:"plan,omitempty"`
 }

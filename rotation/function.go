@@ -22,6 +22,9 @@ type Function struct {
 	// Grace is how long the old password of a DualPassword rotation stays
 	// valid after finishSecret; 0 is 24 hours.
 	Grace time.Duration
+
+	// Now is the clock of what the results tell; nil is time.Now.
+	Now func() time.Time
 }
 
 // PasswordRules are the parameters of GetRandomPassword, by the names that the
@@ -57,6 +60,12 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	}
 	if e.Step == StepRetire {
 		return f.retire(ctx, e, s)
+	}
+	switch e.Step {
+	case StepPlan:
+		return f.plan(ctx, e)
+	case StepRehearse:
+		return f.rehearse(ctx, e)
 	}
 	if s.has(e.ClientRequestToken, current) && !s.disabled {
 		return f.done(ctx, e)
