@@ -184,7 +184,9 @@ func joined(all []string) string {
 }
 
 func (p *Plan) take(said Explanation) {
-	p.Server, p.Statements, p.Sessions, p.Hidden = said.Server, said.Statements, said.Sessions, said.Hidden
+	p.Server, p.Hidden = said.Server, said.Hidden
+	p.Statements = append([]Statement{}, said.Statements...) // [] in JSON, not null
+	p.Sessions = append([]OpenSession{}, said.Sessions...)
 	p.Obstacles = append(p.Obstacles, said.Obstacles...)
 }
 
