@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -179,6 +180,7 @@ func TestManagedMasterUser(t *testing.T) {
 				t.Error("the password is the same after a rotation")
 			}
 			w.wantRotated()
+			w.wantPlan()
 			_, err := w.secrets.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: w.cluster().MasterUserSecret.SecretArn})
 			w.must(err)
 			if third := w.wantLogin(); third == second {
@@ -224,6 +226,20 @@ func (w *masterWorld) wantRotated() {
 	}
 	if d.RotationLambdaARN != nil || d.LastRotatedDate == nil {
 		w.t.Errorf("after a rotation the secret is shown as %+v", d)
+	}
+}
+
+// wantPlan: the function that nobody sees answers what every one does.
+func (w *masterWorld) wantPlan() {
+	w.t.Helper()
+	event, err := json.Marshal(rotation.Event{Step: rotation.StepRehearse, SecretID: *w.cluster().MasterUserSecret.SecretArn})
+	w.must(err)
+	out, err := lambda.NewFromConfig(w.server.AWSConfig()).Invoke(w.t.Context(), &lambda.InvokeInput{FunctionName: aws.String("keyturn-rotate-managed"), Payload: event})
+	w.must(err)
+	var result rotation.Result
+	w.must(json.Unmarshal(out.Payload, &result))
+	if out.FunctionError != nil || result.Plan == nil || result.Plan.Username != "boss" || len(result.Plan.Obstacles) > 0 || len(result.Plan.Rehearsal.Steps) < 4 {
+		w.t.Errorf("the plan is %s", out.Payload)
 	}
 }
 

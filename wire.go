@@ -37,10 +37,10 @@ func (s *Server) wire() error {
 			Handler: s.rotate(postgres.Engine{})},
 		lambdaapi.Function{Name: managedFunction, Internal: true, Handler: s.rotateManaged,
 			Description: "Rotates the password of a master user that RDS manages."})
-	functions := functions{s.lambda, s.managedOwner}
-	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions, Audit: s.audit, Now: s.now, Log: s.config.Log})
+	rotators := functions{s.lambda, s.managedOwner}
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: rotators, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	guard := &iam.Guard{}
-	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions,
+	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: rotators,
 		Guard: guard, Audit: s.audit, Log: s.config.Log})
 	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
 	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now,
