@@ -145,18 +145,19 @@ func (s *Service) removeMaster(ctx context.Context, tx *sqldb.Tx, shown **types.
 	return s.config.Masters.Remove(ctx, tx, arn)
 }
 
-// passwordAgain seals a new first password for a cluster's database.
+// passwordAgain seals a new first password for the database of a cluster whose
+// master user is managed.
 func (s *Service) passwordAgain(ctx context.Context, cluster string) (string, error) {
 	var d *database
 	err := s.config.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		if _, err := findCluster(ctx, tx, cluster); err != nil {
+		c, err := findCluster(ctx, tx, cluster)
+		if err != nil || c.shown.MasterUserSecret == nil {
 			return err
 		}
-		var err error
 		d, err = findDatabase(ctx, tx, cluster)
 		return err
 	})
-	if err != nil {
+	if err != nil || d == nil {
 		return "", err
 	}
 	return s.seal(ctx, dbserver.Password(rand.Text()), d.owner, d.masterUser)
@@ -166,7 +167,7 @@ func (s *Service) passwordAgain(ctx context.Context, cluster string) (string, er
 // anew: with a password of its own, to which a rotation adds that of the
 // secret. For any other cluster it returns the failure.
 func (s *Service) makeAgain(ctx context.Context, tx *sqldb.Tx, c *clusterRow, sealed string, failure error) error {
-	if c.shown.MasterUserSecret == nil || !errors.Is(failure, ErrClusterState) {
+	if c.shown.MasterUserSecret == nil || sealed == "" || !errors.Is(failure, ErrClusterState) {
 		return failure
 	}
 	if err := setMaster(ctx, tx, c.arn, sealed); err != nil {

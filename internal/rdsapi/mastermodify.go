@@ -22,6 +22,7 @@ type masterChange struct {
 // mastered is a cluster, or an instance without one, that a change concerns.
 type mastered struct {
 	arn    string
+	engine *string                 // its name
 	secret *types.MasterUserSecret // nil: its master user is not managed
 	state  fault.Kind              // of a change that its state does not allow
 	up     bool                    // its server takes logins
@@ -75,6 +76,9 @@ func (s *Service) changeMaster(ctx context.Context, o mastered, m masterChange) 
 	if err := m.check(o, d.adopted()); err != nil {
 		return nil, nil, err
 	}
+	if err := o.accepts(m.password); err != nil {
+		return nil, nil, err
+	}
 	switch {
 	case m.turnsOn(o):
 		do, err = s.turnOn(ctx, o, d, m)
@@ -87,6 +91,18 @@ func (s *Service) changeMaster(ctx context.Context, o mastered, m masterChange) 
 		return s.rotateNow(ctx, o), nil, nil
 	}
 	return do, nil, nil
+}
+
+// accepts checks a password before anything is done.
+func (o mastered) accepts(password *string) error {
+	if password == nil {
+		return nil
+	}
+	e, err := engineOf(value(o.engine))
+	if err != nil {
+		return err
+	}
+	return e.password(*password)
 }
 
 func (s *Service) rotateNow(ctx context.Context, o mastered) effect {

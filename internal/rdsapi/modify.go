@@ -55,7 +55,7 @@ func (s *Service) modifyCluster(ctx context.Context, in *rds.ModifyDBClusterInpu
 
 func (s *Service) masteredCluster(c *clusterRow, members []*instanceRow) mastered {
 	return mastered{
-		arn: c.arn, secret: c.shown.MasterUserSecret, state: ErrClusterState,
+		arn: c.arn, engine: c.shown.Engine, secret: c.shown.MasterUserSecret, state: ErrClusterState,
 		up: len(members) > 0 && members[0].status == available, begun: len(members) > 0,
 		set: func(ctx context.Context, password string) error {
 			return s.changeMasterPassword(ctx, c, members, password)

@@ -61,7 +61,8 @@ func (s *Service) changeMasterOf(ctx context.Context, i *instanceRow, in *rds.Mo
 		return func(*sqldb.Tx, **types.MasterUserSecret) error { return nil }, nil, nil
 	}
 	return s.changeMaster(ctx, mastered{
-		arn: i.arn, secret: i.shown.MasterUserSecret, state: ErrInstanceState, up: i.status == available, begun: true,
+		arn: i.arn, engine: i.shown.Engine, secret: i.shown.MasterUserSecret, state: ErrInstanceState,
+		up: i.status == available, begun: true,
 		set: func(ctx context.Context, password string) error { return s.changeInstancePassword(ctx, i, password) },
 	}, masterChange{
 		management{in.ManageMasterUserPassword, in.MasterUserPassword, in.MasterUserSecretKmsKeyId}, in.RotateMasterUserPassword, in.ApplyImmediately,
