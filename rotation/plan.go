@@ -144,7 +144,7 @@ func (f *Function) changer(ctx context.Context, cur document) (Session, error) {
 func (p *Plan) explain(ctx context.Context, x Explainer) error {
 	p.Strategy = p.Asked
 	if p.Asked != StrategyAuto {
-		said, err := x.Explain(ctx, p.Username, p.Asked)
+		said, err := p.explainAsked(ctx, x)
 		p.take(said)
 		p.Obstacles = append(p.Obstacles, said.Lacks...)
 		if said.Impossible != "" {
@@ -170,6 +170,18 @@ func (p *Plan) explain(ctx context.Context, x Explainer) error {
 	p.take(single)
 	p.Obstacles = append(p.Obstacles, single.Lacks...)
 	return err
+}
+
+// explainAsked explains the strategy that the secret asks for. What a strategy
+// with more than one user does depends on what the user may do: only a
+// rehearsal shows it.
+func (p *Plan) explainAsked(ctx context.Context, x Explainer) (Explanation, error) {
+	if p.Asked == StrategySingleUser || p.Asked == StrategyDualPassword {
+		return x.Explain(ctx, p.Username, p.Asked)
+	}
+	said, err := x.Explain(ctx, p.Username, StrategySingleUser)
+	said.Statements = []Statement{{StepSet, "the rights of the user are copied to the other user, then that one's password is set"}}
+	return said, err
 }
 
 func joined(all []string) string {

@@ -14,8 +14,9 @@ const StepRehearse = "rehearseSecret"
 
 // RehearsalPrefix begins the names of throw-away users. The moment at which a
 // user was made follows, in seconds and base 36, so that a later rehearsal can
-// drop what a crash has left: at most 32 characters in all, MySQL's limit.
-const RehearsalPrefix = "keyturn_rehearsal_"
+// drop what a crash has left. A name has 25 characters: a strategy that makes a
+// second user of it, by a suffix, stays below the 32 that MySQL takes.
+const RehearsalPrefix = "keyturn_try_"
 
 // leftOver is how old a throw-away user must be to belong to nobody.
 const leftOver = time.Hour
@@ -237,12 +238,4 @@ func (f *Function) verify(ctx context.Context, actor Function, secretID string, 
 		return Errorf(ClassDatabase, "after the rehearsal the server still takes the old password of the throw-away user")
 	}
 	return nil
-}
-
-// now is the function's clock.
-func (f *Function) now() time.Time {
-	if f.Now == nil {
-		return time.Now().UTC()
-	}
-	return f.Now().UTC()
 }

@@ -117,7 +117,7 @@ func TestRehearsal(t *testing.T) {
 		if len(r.Steps) != want || r.Strategy != expected(p, privileged) || (r.ExposureMicros == 0) != (p != dbserver.Postgres) {
 			t.Errorf("the rehearsal is %+v", r)
 		}
-		if len(r.Username) > 32 || !strings.HasPrefix(r.Username, rotation.RehearsalPrefix) {
+		if len(r.Username) != 25 || !strings.HasPrefix(r.Username, rotation.RehearsalPrefix) {
 			t.Errorf("the throw-away user is %q", r.Username)
 		}
 		w.wantNoThrowAways()
