@@ -27,11 +27,16 @@ var errNotPermitted = &scheduler.FunctionError{Type: "api", Message: "Secrets Ma
 type functions struct {
 	lambda *lambdaapi.Service
 	// redact takes a secret's values out of what a function says of a failure.
-	redact func(ctx context.Context, arn secret.ARN, message string) string
+	redact       func(ctx context.Context, arn secret.ARN, message string) string
+	managedOwner func(context.Context, secret.ARN) (string, error) // see Server.managedOwner
 }
 
 // Permits implements smapi.Functions.
 func (f functions) Permits(ctx context.Context, function string, arn secret.ARN) (bool, error) {
+	if isManagedFunction(function) {
+		owner, err := f.managedOwner(ctx, arn)
+		return owner != "", err
+	}
 	return f.lambda.Permits(ctx, function, "secretsmanager.amazonaws.com", string(arn), arn.Place().Account)
 }
 

@@ -56,6 +56,7 @@ func (s *Server) openFunctions() error {
 	builtIns := []lambdaapi.Function{
 		{Name: reservedFunctions + "mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.", Handler: s.rotate(mysql.Engine{})},
 		{Name: reservedFunctions + "postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.", Handler: s.rotate(postgres.Engine{})},
+		{Name: managedFunction, Internal: true, Description: "Rotates the password of a master user that RDS manages.", Handler: s.rotateManaged},
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.config.Functions)) {
 		if !functionName.MatchString(name) || strings.HasPrefix(name, reservedFunctions) {

@@ -33,14 +33,15 @@ func (s *Server) wire() error {
 	if err := s.openFunctions(); err != nil {
 		return err
 	}
-	invoke := functions{lambda: s.lambda, redact: s.redact}
+	invoke := functions{lambda: s.lambda, redact: s.redact, managedOwner: s.managedOwner}
 	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: invoke, Audit: recorder, Now: s.now, Log: s.config.Log,
 		Drift: s.config.drift(), Meter: s.metrics})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: invoke,
 		Guard: guard, Audit: recorder, Log: s.config.Log})
 	s.keyService = keyapi.New(keyapi.Config{DB: s.db, Keys: s.keys, Stores: stores(), Operators: DefaultAccount, Log: s.config.Log})
-	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now})
+	s.rds = rdsapi.New(rdsapi.Config{DB: s.db, Keys: s.keys, Dir: s.rdsFolder(), Log: s.config.Log, Now: s.now,
+		Masters: masterSecrets{s.vault, s.sched}})
 	api, err := wire.NewHandler(wire.Config{Services: s.services(), Verify: s.verifier(), Guard: guard, Audit: recorder, Now: s.now, Log: s.config.Log,
 		Meter: func(operation string) wire.Meter { return s.metrics.Operation(operation) }})
 	if err != nil {

@@ -28,7 +28,7 @@ func (d *deployment) ensureCluster(ctx context.Context) (result, error) {
 	if cluster != nil {
 		return d.existingCluster(ctx, cluster)
 	}
-	if is := d.login.username(); is != d.cfg.username {
+	if is := d.login.username(); !d.cfg.managed && is != d.cfg.username {
 		return result{}, refuse("correct rds.masterUsername, or write another secretsmanager.name", "the secret %s holds the password of user %s, not of %s", d.cfg.secret, is, d.cfg.username)
 	}
 	_, err = d.Clients.RDS.CreateDBCluster(ctx, d.newCluster())
@@ -43,8 +43,14 @@ func (d *deployment) ensureCluster(ctx context.Context) (result, error) {
 // correct in the secret by now.
 func (d *deployment) existingCluster(ctx context.Context, c *rdstypes.DBCluster) (result, error) {
 	found := result{Unchanged, "cluster " + d.cfg.cluster}
-	if err := d.checkCluster(c); err != nil || d.cfg.endpoint == "" {
+	if err := d.checkCluster(c); err != nil {
 		return found, err
+	}
+	if d.cfg.managed {
+		return d.turnOn(ctx, c)
+	}
+	if d.cfg.endpoint == "" {
+		return found, nil
 	}
 	d.report.InstanceIdentifier = d.instanceName()
 	instance, err := d.describeInstance(ctx)
@@ -88,8 +94,13 @@ func (d *deployment) newCluster() *rds.CreateDBClusterInput {
 		Engine:              &d.cfg.engineName,
 		EngineVersion:       optional(d.cfg.engineVersion),
 		MasterUsername:      &d.cfg.username,
-		MasterUserPassword:  aws.String(d.login.password()),
 		DatabaseName:        optional(d.cfg.database),
+	}
+	if d.cfg.managed {
+		in.ManageMasterUserPassword = aws.Bool(true)
+		in.MasterUserPassword = d.passwordOfToday()
+	} else {
+		in.MasterUserPassword = aws.String(d.login.password())
 	}
 	if d.cfg.port != 0 {
 		in.Port = aws.Int32(d.cfg.port)
@@ -127,8 +138,8 @@ func (d *deployment) checkCluster(c *rdstypes.DBCluster) error {
 		return refuse("correct rds."+key+", or write another rds.clusterIdentifier", "cluster %s exists with another %s: %s", d.cfg.cluster, key, is)
 	}
 	switch {
-	case c.MasterUserSecret != nil:
-		return refuse("turn that off (aws rds modify-db-cluster --no-manage-master-user-password), or let RDS rotate it", "RDS itself manages the master password of cluster %s", d.cfg.cluster)
+	case c.MasterUserSecret != nil && !d.cfg.managed:
+		return refuse("write rds.manageMasterUserPassword: true, or turn that off (aws rds modify-db-cluster --no-manage-master-user-password)", "RDS itself manages the master password of cluster %s", d.cfg.cluster)
 	case aws.ToString(c.Engine) != d.cfg.engineName:
 		return differs("engine", aws.ToString(c.Engine))
 	case aws.ToString(c.MasterUsername) != d.cfg.username:
@@ -223,7 +234,7 @@ func (d *deployment) createInstance(ctx context.Context) error {
 // renewPassword helps a cluster that is available and takes no instance: that of
 // a keyturn server whose last instance was deleted has no password any more.
 func (d *deployment) renewPassword(ctx context.Context, refusal error) (string, bool, error) {
-	if d.renewed {
+	if d.renewed || d.cfg.managed {
 		return "", false, refusal
 	}
 	d.renewed = true

@@ -30,6 +30,7 @@ type config struct {
 	secret        string   // secretsmanager.name
 	days          int64    // secretsmanager.rotatePasswordInDays
 	Password      Password // secretsmanager.password; exported so that fmt redacts it
+	managed       bool     // rds.manageMasterUserPassword: RDS makes the secret and rotates it
 }
 
 // firstInstance names the instance of a new cluster.
@@ -72,7 +73,7 @@ var sections = []struct {
 	name string
 	keys []string
 }{
-	{"rds", []string{"clusterIdentifier", "engine", "engineVersion", "instanceIdentifier", "instanceClass", "masterUsername", "databaseName", "port", "endpoint"}},
+	{"rds", []string{"clusterIdentifier", "engine", "engineVersion", "instanceIdentifier", "instanceClass", "masterUsername", "databaseName", "port", "endpoint", "manageMasterUserPassword"}},
 	{"lambda", []string{"functionName"}},
 	{"secretsmanager", []string{"host", "port", "name", "rotatePasswordInDays", "username", "password"}},
 }
@@ -145,10 +146,15 @@ func (r *reader) config() config {
 		port:          int32(r.number("rds", "port", 1, 65535)), //nolint:gosec // within int32 by its bounds
 		endpoint:      r.endpoint(),
 		function:      r.text("lambda", "functionName"),
-		secret:        r.match("secretsmanager.name", r.required("secretsmanager", "name", "the name of the secret, such as rds_login"), secretName, "write 1 to 512 letters, digits or any of -/_+=.@!"),
-		days:          r.days(),
+		managed:       r.flag("rds", "manageMasterUserPassword"),
 		Password:      Password(r.raw("secretsmanager", "password")),
 	}
+	if c.managed {
+		c.days = r.managedDays()
+		return r.defaults(c)
+	}
+	c.secret = r.match("secretsmanager.name", r.required("secretsmanager", "name", "the name of the secret, such as rds_login"), secretName, "write 1 to 512 letters, digits or any of -/_+=.@!")
+	c.days = r.days()
 	return r.defaults(c)
 }
 
@@ -229,6 +235,19 @@ func (r *reader) require(section, key, what string) {
 func (r *reader) required(section, key, what string) string {
 	r.require(section, key, what)
 	return r.text(section, key)
+}
+
+// flag reads true or false; false when there is none.
+func (r *reader) flag(section, key string) bool {
+	node := r.node(section, key)
+	if node == nil || node.ShortTag() == "!!null" {
+		return false
+	}
+	if node.ShortTag() != "!!bool" {
+		r.fail(section, key, "is neither true nor false", "write true or false, without quotes")
+		return false
+	}
+	return strings.EqualFold(node.Value, "true")
 }
 
 // text reads a string; "" when there is none.

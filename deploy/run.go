@@ -72,7 +72,11 @@ func (d *deployment) run(ctx context.Context) error {
 	for _, s := range walk {
 		d.step, d.started = s.name, d.Now()
 		d.tell(Event{State: Started})
-		done, err := s.do(d, ctx)
+		do := s.do
+		if managed := managedWalk[s.name]; d.cfg.managed && managed != nil {
+			do = managed
+		}
+		done, err := do(d, ctx)
 		if err != nil {
 			failure := explain(s.name, err, d.seen)
 			d.tell(Event{State: Failed, Error: failure.Error()})

@@ -38,4 +38,6 @@ type Result struct {
 	// Logins is what StepProve has found: a try for each staged version that
 	// has a value, in the order AWSCURRENT, AWSPENDING, AWSPREVIOUS.
 	Logins []LoginProof `json:"logins,omitempty"`
+	// Plan is the answer of StepPlan and StepRehearse.
+	Plan *Plan `json:"plan,omitempty"`
 }

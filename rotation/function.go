@@ -58,14 +58,8 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if e.Step == StepRetire {
-		return f.retire(ctx, e, s)
-	}
-	if e.Step == StepProve {
-		return f.prove(ctx, e, s)
-	}
-	if e.Step == StepHeal {
-		return f.heal(ctx, e, s)
+	if own := f.ownStep(e.Step); own != nil {
+		return own(ctx, e, s)
 	}
 	if s.has(e.ClientRequestToken, current) && !s.disabled {
 		return f.done(ctx, e)
@@ -84,6 +78,23 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 		return f.finish(ctx, e, s)
 	}
 	return Result{}, Errorf(ClassSecret, "the event's step is none of %s, %s, %s, %s, %s", StepCreate, StepSet, StepTest, StepFinish, StepRetire)
+}
+
+// ownStep returns what answers a step that AWS does not have, or nil.
+func (f *Function) ownStep(step string) func(context.Context, Event, staging) (Result, error) {
+	switch step {
+	case StepRetire:
+		return f.retire
+	case StepProve:
+		return f.prove
+	case StepHeal:
+		return f.heal
+	case StepPlan:
+		return f.plan
+	case StepRehearse:
+		return f.rehearse
+	}
+	return nil
 }
 
 // create stores a new password as the token's version, unless it has one.

@@ -153,11 +153,3 @@ func (f *Function) attempt(ctx context.Context, l Login) (bool, error) {
 func (f *Function) unknown(l Login, class Class, text string) LoginProof {
 	return LoginProof{Username: l.Username, Outcome: LoginUnknown, Class: class, Error: text, At: f.now()}
 }
-
-// now is the function's clock.
-func (f *Function) now() time.Time {
-	if f.Now == nil {
-		return time.Now().UTC()
-	}
-	return f.Now().UTC()
-}

@@ -18,7 +18,8 @@ import (
 
 func newRotationCommand(a *app) *cobra.Command {
 	return newGroup("rotation", "See how rotations stand and went",
-		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationHealCommand(a))
+		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationHealCommand(a),
+		newRotationPlanCommand(a), newRotationAdoptCommand(a))
 }
 
 // rotationStatus is the JSON form of "rotation status".

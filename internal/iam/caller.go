@@ -17,6 +17,7 @@ type Principal struct {
 	UserID   string // AIDA… or, for an assumed role, AROA…:session
 	Policies []*policy.Document
 	Issued   time.Time // when its temporary credentials were made; zero: they are lasting ones
+	ActsFor  string    // the service for which it acts, such as rds: it may change what that service manages; empty: none
 }
 
 // Caller is a Principal in the region and service that its request was signed for.

@@ -52,6 +52,7 @@ type Function struct {
 	Name        string
 	Description string
 	Handler     Handler
+	Internal    bool // ListFunctions does not show it
 }
 
 // Grant is what the process of a function acts under.

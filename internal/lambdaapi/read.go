@@ -78,6 +78,9 @@ func (s *Service) after(ctx context.Context, marker string, most int) (all []*de
 		return err
 	})
 	for _, f := range s.config.BuiltIns {
+		if f.Internal {
+			continue
+		}
 		if f.Name > marker {
 			all = append(all, s.findBuiltIn(at(f.Name)))
 		}

@@ -23,7 +23,12 @@ func (s *Service) createCluster(ctx context.Context, in *rds.CreateDBClusterInpu
 	if err := refuseOnCluster(in); err != nil {
 		return nil, err
 	}
-	plan, err := planOf(*in.DBClusterIdentifier, e, in)
+	managed := management{in.ManageMasterUserPassword, in.MasterUserPassword, in.MasterUserSecretKmsKeyId}
+	password, err := managed.firstPassword(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := planOf(*in.DBClusterIdentifier, e, in, password)
 	if err != nil {
 		return nil, err
 	}
@@ -34,11 +39,17 @@ func (s *Service) createCluster(ctx context.Context, in *rds.CreateDBClusterInpu
 		return nil, err
 	}
 	row := &clusterRow{arn: plan.owner, status: creating, shown: s.newCluster(in, made)}
+	store := func(*sqldb.Tx) error { return nil }
+	if value(managed.manage) {
+		if row.shown.MasterUserSecret, store, err = s.newMaster(ctx, made.database, made.password, managed.key); err != nil {
+			return nil, err
+		}
+	}
 	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		if err := insertCluster(ctx, tx, row); err != nil {
 			return err
 		}
-		return insertDatabase(ctx, tx, made.database)
+		return errors.Join(insertDatabase(ctx, tx, made.database), store(tx))
 	})
 	if err != nil {
 		return nil, err
@@ -50,8 +61,6 @@ func (s *Service) createCluster(ctx context.Context, in *rds.CreateDBClusterInpu
 // refuseOnCluster refuses what would look as if it worked.
 func refuseOnCluster(in *rds.CreateDBClusterInput) error {
 	switch {
-	case value(in.ManageMasterUserPassword):
-		return notOffered("ManageMasterUserPassword")
 	case in.ReplicationSourceIdentifier != nil:
 		return notOffered("ReplicationSourceIdentifier")
 	case in.GlobalClusterIdentifier != nil:
@@ -78,8 +87,8 @@ type plan struct {
 	database       *database
 }
 
-func planOf(arn string, e engine, in *rds.CreateDBClusterInput) (*plan, error) {
-	if err := e.credentials(in.MasterUsername, in.MasterUserPassword); err != nil {
+func planOf(arn string, e engine, in *rds.CreateDBClusterInput, password *string) (*plan, error) {
+	if err := e.credentials(in.MasterUsername, password); err != nil {
 		return nil, err
 	}
 	initial, err := databaseName("DatabaseName", in.DatabaseName)
@@ -97,7 +106,7 @@ func planOf(arn string, e engine, in *rds.CreateDBClusterInput) (*plan, error) {
 	if host != "" && port != 0 && port != adoptedPort {
 		return nil, ErrParameterCombination.Errorf("Port and the port in the tag %s differ.", endpointTag)
 	}
-	return &plan{owner: arn, engine: e, user: *in.MasterUsername, password: dbserver.Password(*in.MasterUserPassword),
+	return &plan{owner: arn, engine: e, user: *in.MasterUsername, password: dbserver.Password(*password),
 		initial: initial, port: port, adoptedHost: host, adoptedPort: adoptedPort}, nil
 }
 
@@ -216,6 +225,9 @@ func (s *Service) deleteCluster(ctx context.Context, in *rds.DeleteDBClusterInpu
 			return err
 		}
 		if err := c.mayBeDeleted(members); err != nil {
+			return err
+		}
+		if err := s.removeMaster(ctx, tx, &c.shown.MasterUserSecret); err != nil {
 			return err
 		}
 		c.status = deleting

@@ -64,7 +64,11 @@ func (s *Service) describeClusters(ctx context.Context, in *rds.DescribeDBCluste
 			if err != nil {
 				return err
 			}
-			shown = append(shown, c.show(members))
+			one := c.show(members)
+			if err := s.showMaster(ctx, tx, &one.MasterUserSecret, c.status); err != nil {
+				return err
+			}
+			shown = append(shown, one)
 		}
 		return nil
 	})
@@ -95,9 +99,14 @@ func (s *Service) describeInstances(ctx context.Context, in *rds.DescribeDBInsta
 			return err
 		}
 		for _, i := range list {
-			if f.takeInstance(i) {
-				shown = append(shown, i.show())
+			if !f.takeInstance(i) {
+				continue
 			}
+			one := i.show()
+			if err := s.showMaster(ctx, tx, &one.MasterUserSecret, i.status); err != nil {
+				return err
+			}
+			shown = append(shown, one)
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package rdsapi
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
@@ -17,9 +18,6 @@ func (s *Service) createInstance(ctx context.Context, in *rds.CreateDBInstanceIn
 	e, err := engineOf(*in.Engine)
 	if err != nil {
 		return nil, err
-	}
-	if value(in.ManageMasterUserPassword) {
-		return nil, notOffered("ManageMasterUserPassword")
 	}
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
@@ -38,11 +36,15 @@ func (s *Service) createInstance(ctx context.Context, in *rds.CreateDBInstanceIn
 }
 
 func (s *Service) createMember(ctx context.Context, in *rds.CreateDBInstanceInput) (*instanceRow, error) {
-	if in.MasterUsername != nil || in.MasterUserPassword != nil || in.DBName != nil || in.Port != nil {
+	if in.MasterUsername != nil || in.MasterUserPassword != nil || in.ManageMasterUserPassword != nil || in.DBName != nil || in.Port != nil {
 		return nil, ErrParameterCombination.Errorf("The requested DB Instance will be a member of a DB Cluster. Set the master user, the password, the database name and the port for the DB Cluster.")
 	}
+	again, err := s.passwordAgain(ctx, *in.DBClusterIdentifier)
+	if err != nil {
+		return nil, err
+	}
 	var row *instanceRow
-	err := s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
+	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		c, err := findCluster(ctx, tx, *in.DBClusterIdentifier)
 		if err != nil {
 			return err
@@ -55,7 +57,9 @@ func (s *Service) createMember(ctx context.Context, in *rds.CreateDBInstanceInpu
 			return err
 		}
 		if err := s.hasData(ctx, tx, d); err != nil {
-			return err
+			if err = s.makeAgain(ctx, tx, c, again, err); err != nil {
+				return err
+			}
 		}
 		row = s.newInstance(in, d, value(c.shown.EngineVersion))
 		row.shown.DBClusterIdentifier = c.shown.DBClusterIdentifier
@@ -100,9 +104,14 @@ func (s *Service) createAlone(ctx context.Context, e engine, in *rds.CreateDBIns
 	if e.clusterOnly {
 		return nil, ErrParameterCombination.Errorf("A DB instance of engine %s needs a DB cluster: create one and give its DBClusterIdentifier.", *in.Engine)
 	}
+	managed := management{in.ManageMasterUserPassword, in.MasterUserPassword, in.MasterUserSecretKmsKeyId}
+	password, err := managed.firstPassword(in.Tags)
+	if err != nil {
+		return nil, err
+	}
 	wanted, err := planOf(*in.DBInstanceIdentifier, e, &rds.CreateDBClusterInput{
-		MasterUsername: in.MasterUsername, MasterUserPassword: in.MasterUserPassword, Port: in.Port, Tags: in.Tags, DatabaseName: in.DBName,
-	})
+		MasterUsername: in.MasterUsername, Port: in.Port, Tags: in.Tags, DatabaseName: in.DBName,
+	}, password)
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +123,17 @@ func (s *Service) createAlone(ctx context.Context, e engine, in *rds.CreateDBIns
 	}
 	row := s.newInstance(in, made.database, made.runningVersion)
 	row.shown.DBName, row.shown.MasterUsername = in.DBName, in.MasterUsername
+	store := func(*sqldb.Tx) error { return nil }
+	if value(managed.manage) {
+		if row.shown.MasterUserSecret, store, err = s.newMaster(ctx, made.database, made.password, managed.key); err != nil {
+			return nil, err
+		}
+	}
 	return row, s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		if err := insertInstance(ctx, tx, row); err != nil {
 			return err
 		}
-		return insertDatabase(ctx, tx, made.database)
+		return errors.Join(insertDatabase(ctx, tx, made.database), store(tx))
 	})
 }
 
@@ -159,6 +174,12 @@ func (s *Service) deleteInstance(ctx context.Context, in *rds.DeleteDBInstanceIn
 			return err
 		}
 		if err := row.mayBeDeleted(ctx, tx, in); err != nil {
+			return err
+		}
+		if err := s.removeMaster(ctx, tx, &row.shown.MasterUserSecret); err != nil {
+			return err
+		}
+		if err := updateInstance(ctx, tx, row); err != nil {
 			return err
 		}
 		row.status = deleting

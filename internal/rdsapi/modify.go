@@ -2,6 +2,7 @@ package rdsapi
 
 import (
 	"context"
+	"errors"
 
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
@@ -25,10 +26,10 @@ func (s *Service) modifyCluster(ctx context.Context, in *rds.ModifyDBClusterInpu
 	if in.EngineVersion != nil && value(in.EngineVersion) != value(c.shown.EngineVersion) {
 		return nil, ErrParameterCombination.Errorf("This server does not upgrade database servers: EngineVersion stays %s.", value(c.shown.EngineVersion))
 	}
-	if in.MasterUserPassword != nil {
-		if err := s.changeMasterPassword(ctx, c, members, *in.MasterUserPassword); err != nil {
-			return nil, err
-		}
+	do, after, err := s.changeMaster(ctx, s.masteredCluster(c, members), masterChange{
+		management{in.ManageMasterUserPassword, in.MasterUserPassword, in.MasterUserSecretKmsKeyId}, in.RotateMasterUserPassword, in.ApplyImmediately})
+	if err != nil {
+		return nil, err
 	}
 	var shown types.DBCluster
 	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
@@ -37,16 +38,33 @@ func (s *Service) modifyCluster(ctx context.Context, in *rds.ModifyDBClusterInpu
 			return err
 		}
 		c.apply(in)
+		if err := do(tx, &c.shown.MasterUserSecret); err != nil {
+			return err
+		}
 		shown = c.show(members)
-		return updateCluster(ctx, tx, c)
+		return errors.Join(updateCluster(ctx, tx, c), s.showMaster(ctx, tx, &shown.MasterUserSecret, c.status))
 	})
-	return &rds.ModifyDBClusterOutput{DBCluster: &shown}, err
+	if err == nil && after != nil {
+		err = after()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &rds.ModifyDBClusterOutput{DBCluster: &shown}, nil
+}
+
+func (s *Service) masteredCluster(c *clusterRow, members []*instanceRow) mastered {
+	return mastered{
+		arn: c.arn, engine: c.shown.Engine, secret: c.shown.MasterUserSecret, state: ErrClusterState,
+		up: len(members) > 0 && members[0].status == available, begun: len(members) > 0,
+		set: func(ctx context.Context, password string) error {
+			return s.changeMasterPassword(ctx, c, members, password)
+		},
+	}
 }
 
 func refuseOnModify(in *rds.ModifyDBClusterInput) error {
 	switch {
-	case value(in.ManageMasterUserPassword), value(in.RotateMasterUserPassword):
-		return notOffered("ManageMasterUserPassword")
 	case in.NewDBClusterIdentifier != nil:
 		return notOffered("NewDBClusterIdentifier")
 	case in.Port != nil:

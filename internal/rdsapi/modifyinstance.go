@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/aws/aws-sdk-go-v2/service/rds/types"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
 	"github.com/keyturn/keyturn/internal/iam"
@@ -27,22 +28,45 @@ func (s *Service) modifyInstance(ctx context.Context, in *rds.ModifyDBInstanceIn
 	if err := row.mayBecome(in); err != nil {
 		return nil, err
 	}
-	if in.MasterUserPassword != nil {
-		if err := s.changeInstancePassword(ctx, row, *in.MasterUserPassword); err != nil {
-			return nil, err
-		}
+	do, after, err := s.changeMasterOf(ctx, row, in)
+	if err != nil {
+		return nil, err
 	}
 	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		if row, err = findInstance(ctx, tx, *in.DBInstanceIdentifier); err != nil {
 			return err
 		}
 		row.apply(in)
-		return updateInstance(ctx, tx, row)
+		if err := do(tx, &row.shown.MasterUserSecret); err != nil {
+			return err
+		}
+		if err := updateInstance(ctx, tx, row); err != nil {
+			return err
+		}
+		return s.showMaster(ctx, tx, &row.shown.MasterUserSecret, row.status)
 	})
+	if err == nil && after != nil {
+		err = after()
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &rds.ModifyDBInstanceOutput{DBInstance: ptr(row.show())}, nil
+}
+
+// changeMasterOf prepares a change of the master user of an instance without a
+// cluster; of any other, there is nothing to change.
+func (s *Service) changeMasterOf(ctx context.Context, i *instanceRow, in *rds.ModifyDBInstanceInput) (effect, func() error, error) {
+	if i.owner != i.arn {
+		return func(*sqldb.Tx, **types.MasterUserSecret) error { return nil }, nil, nil
+	}
+	return s.changeMaster(ctx, mastered{
+		arn: i.arn, engine: i.shown.Engine, secret: i.shown.MasterUserSecret, state: ErrInstanceState,
+		up: i.status == available, begun: true,
+		set: func(ctx context.Context, password string) error { return s.changeInstancePassword(ctx, i, password) },
+	}, masterChange{
+		management{in.ManageMasterUserPassword, in.MasterUserPassword, in.MasterUserSecretKmsKeyId}, in.RotateMasterUserPassword, in.ApplyImmediately,
+	})
 }
 
 func (i *instanceRow) mayBecome(in *rds.ModifyDBInstanceInput) error {
@@ -55,8 +79,6 @@ func (i *instanceRow) mayBecome(in *rds.ModifyDBInstanceInput) error {
 		}
 	}
 	switch {
-	case value(in.ManageMasterUserPassword), value(in.RotateMasterUserPassword):
-		return notOffered("ManageMasterUserPassword")
 	case in.NewDBInstanceIdentifier != nil:
 		return notOffered("NewDBInstanceIdentifier")
 	case in.DBPortNumber != nil:
@@ -74,7 +96,7 @@ func refuseOnMember(in *rds.ModifyDBInstanceInput) error {
 		what  string
 		given bool
 	}{
-		{"master user password", in.MasterUserPassword != nil},
+		{"master user password", in.MasterUserPassword != nil || in.ManageMasterUserPassword != nil || in.RotateMasterUserPassword != nil},
 		{"backup retention", in.BackupRetentionPeriod != nil},
 		{"backup window", in.PreferredBackupWindow != nil},
 		{"deletion protection", in.DeletionProtection != nil},

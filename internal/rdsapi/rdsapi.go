@@ -37,6 +37,7 @@ var (
 	ErrParameterValue        = fault.Kind{Code: "InvalidParameterValue", Status: 400}
 	ErrParameterCombination  = fault.Kind{Code: "InvalidParameterCombination", Status: 400}
 	ErrMissingParameter      = fault.Kind{Code: "MissingParameter", Status: 400}
+	ErrKeyNotAccessible      = fault.Kind{Code: "KMSKeyNotAccessibleFault", Status: 400}
 )
 
 // The states that RDS names and that occur here.
@@ -59,6 +60,8 @@ type Config struct {
 	Dir string
 	Log *slog.Logger
 	Now func() time.Time
+	// Masters keeps the secrets of managed master users.
+	Masters MasterSecrets
 }
 
 // Service answers the API and runs the database servers. It is safe for

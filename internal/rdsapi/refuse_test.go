@@ -34,7 +34,7 @@ func TestCreateClusterRefused(t *testing.T) {
 		"quote in user":   {func(in *input) { in.MasterUsername = aws.String("a'b") }, "InvalidParameterValue", "MasterUsername"},
 		"no password":     {func(in *input) { in.MasterUserPassword = nil }, "MissingParameter", "MasterUserPassword"},
 		"short password":  {func(in *input) { in.MasterUserPassword = aws.String("1234") }, "InvalidParameterValue", "shorter than 8"},
-		"managed":         {func(in *input) { in.ManageMasterUserPassword = aws.Bool(true) }, "InvalidParameterCombination", "does not offer"},
+		"managed":         {func(in *input) { in.ManageMasterUserPassword = aws.Bool(true) }, "InvalidParameterCombination", "mutually exclusive"},
 		"privileged port": {func(in *input) { in.Port = aws.Int32(80) }, "InvalidParameterValue", "1150-65535"},
 		"taken port":      {func(in *input) { in.Port = aws.Int32(int32(port)) }, "InvalidParameterValue", "is taken by another process"},
 		"bad endpoint":    {func(in *input) { in.Tags = tags("keyturn:endpoint", "localhost") }, "InvalidParameterValue", "host:port"},

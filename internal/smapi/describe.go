@@ -24,6 +24,9 @@ func (s *Service) entry(found *secret.Secret, stages map[secret.VersionID][]stri
 	if state != nil {
 		addRotation(&e, state)
 	}
+	if found.OwningService != "" { // which rotates it by a function that nobody sees
+		e.RotationLambdaARN = nil
+	}
 	return e
 }
 

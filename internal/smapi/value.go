@@ -98,7 +98,7 @@ func (s *Service) putValue(ctx context.Context, in *sm.PutSecretValueInput) (*sm
 			return err
 		}
 		return s.db.Write(ctx, func(tx *sqldb.Tx) error {
-			found, err := s.vault.FindEditable(ctx, tx, arn)
+			found, err := s.editable(ctx, tx, arn)
 			if err != nil {
 				return err
 			}
@@ -165,7 +165,7 @@ func (s *Service) updateStage(ctx context.Context, in *sm.UpdateSecretVersionSta
 	arn := arnOf(in.SecretId)
 	from, to := secret.VersionID(orEmpty(in.RemoveFromVersionId)), secret.VersionID(orEmpty(in.MoveToVersionId))
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.FindEditable(ctx, tx, arn); err != nil {
+		if _, err := s.editable(ctx, tx, arn); err != nil {
 			return err
 		}
 		if err := s.vault.MoveLabel(ctx, tx, arn, *in.VersionStage, from, to); err != nil {

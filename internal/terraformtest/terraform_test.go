@@ -175,9 +175,10 @@ func (tf *terraform) wantRead(password string, replicas ...string) {
 		Account, ARN, Policy, Value string
 		Versions, Random            int
 		Names, Replicas, Members    []string
+		Master                      bool // the secret of the managed master user is there
 	}
 	tf.output("read", &got)
-	if got.Account != "000000000000" || !strings.Contains(got.ARN, ":secret:prod/app-") || !strings.Contains(got.Policy, "OwnAccount") {
+	if got.Account != "000000000000" || !strings.Contains(got.ARN, ":secret:prod/app-") || !strings.Contains(got.Policy, "OwnAccount") || !got.Master {
 		tf.t.Errorf("read %+v", got)
 	}
 	if want := fmt.Sprintf(`{"password":%q,"username":"app"}`, password); got.Value != want {

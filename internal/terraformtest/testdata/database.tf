@@ -54,3 +54,12 @@ data "aws_rds_cluster" "db" {
   cluster_identifier = aws_rds_cluster.db.id
   depends_on         = [aws_rds_cluster_instance.db]
 }
+
+# A cluster whose master user RDS manages, with its secret.
+resource "aws_rds_cluster" "managed" {
+  cluster_identifier          = "managed"
+  engine                      = "aurora-mysql"
+  master_username             = "boss"
+  manage_master_user_password = true
+  skip_final_snapshot         = true
+}

@@ -11,6 +11,7 @@ output "read" {
     random   = length(data.aws_secretsmanager_random_password.any.random_password)
     replicas = sort(aws_secretsmanager_secret.app.replica[*].region)
     members  = data.aws_rds_cluster.db.cluster_members
+    master   = startswith(split(":secret:", aws_rds_cluster.managed.master_user_secret[0].secret_arn)[1], "rds!cluster-")
   }
 }
 
@@ -31,5 +32,6 @@ output "imports" {
     "aws_lambda_permission.rotate"                 = "keyturn-rotate-mysql/${aws_lambda_permission.rotate.statement_id}"
     "aws_rds_cluster.db"                           = aws_rds_cluster.db.id
     "aws_rds_cluster_instance.db"                  = aws_rds_cluster_instance.db.id
+    "aws_rds_cluster.managed"                      = aws_rds_cluster.managed.id
   }
 }

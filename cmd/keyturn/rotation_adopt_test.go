@@ -1,0 +1,53 @@
+package main
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// What a value holds stays as it is, byte by byte, and what is added is there.
+func FuzzWithMembers(f *testing.F) {
+	for _, object := range []string{"{}", "{ }\n", `{"a": 1.50}`, "{\n \"a\": \"}\",\n \"b\": {}\n}\n", `{"a":null , "é":[1]}`} {
+		f.Add(object, "host", "db.example.com")
+	}
+	f.Fuzz(func(t *testing.T, object, key, value string) {
+		var before, after map[string]any
+		if json.Unmarshal([]byte(object), &before) != nil || before == nil || before[key] != nil {
+			return
+		}
+		text := withMembers(object, []member{{key, quoted(value)}, {"port", "3306"}})
+		if err := json.Unmarshal([]byte(text), &after); err != nil {
+			t.Fatalf("%q became %q: %v", object, text, err)
+		}
+		if kept := strings.TrimRight(object[:strings.LastIndexByte(object, '}')], " \t\r\n"); !strings.HasPrefix(text, kept) {
+			t.Errorf("%q became %q", object, text)
+		}
+		for k, v := range before {
+			if k != "port" && k != key && !reflect.DeepEqual(after[k], v) {
+				t.Errorf("the member %q of %q was changed", k, object)
+			}
+		}
+		if after["port"] != 3306.0 {
+			t.Errorf("port of %q is %v", text, after["port"])
+		}
+	})
+}
+
+func TestEvery(t *testing.T) {
+	for _, tc := range []struct {
+		every, schedule, want string
+	}{
+		{"30d", "", "every 30 days"},
+		{"12h", "", "rate(12 hours)"},
+		{"", "rate(3 days)", "rate(3 days)"},
+		{"0d", "", ""}, {"d", "", ""}, {"5", "", ""}, {"-1h", "", ""}, {"1w", "", ""}, {"1d", "rate(1 day)", ""},
+	} {
+		rules, err := rulesOf(adoptFlags{every: tc.every, schedule: tc.schedule})
+		on := true
+		if got := ruleText(&on, rules); (err == nil) != (tc.want != "") || err == nil && !strings.Contains(got, tc.want) {
+			t.Errorf("--every %q --schedule %q: %q, %v", tc.every, tc.schedule, got, err)
+		}
+	}
+}

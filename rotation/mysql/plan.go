@@ -1,0 +1,234 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+const hiddenPassword = rotation.Redacted
+
+// Explain implements rotation.Explainer.
+func (m *mysql) Explain(ctx context.Context, user, strategy string) (rotation.Explanation, error) {
+	x, grants, err := m.survey(ctx, "MySQL", user)
+	if err != nil {
+		return x, err
+	}
+	if strategy == rotation.StrategyDualPassword && !atLeast(m.version, 8, 0, 14) {
+		x.Impossible = "MySQL " + m.version + ", two passwords need 8.0.14"
+	}
+	if user == m.self.user {
+		m.explainOwn(&x, grants, strategy)
+		return x, nil
+	}
+	rows, err := m.accounts(ctx, user, hostsOf)
+	if err != nil {
+		return x, x.Refuse(err)
+	}
+	x.Lacks = append(x.Lacks, grants.lacking(m.self, "CREATE USER")...)
+	for _, a := range rows {
+		m.explainOther(&x, a, strategy)
+	}
+	return x, nil
+}
+
+func (m *mysql) explainOwn(x *rotation.Explanation, grants privileges, strategy string) {
+	if strategy == rotation.StrategyDualPassword {
+		x.Lacks = append(x.Lacks, grants.lacking(m.self, "APPLICATION_PASSWORD_ADMIN")...)
+		x.Statements = []rotation.Statement{
+			{Step: rotation.StepSet, Text: "ALTER USER USER() IDENTIFIED BY " + hiddenPassword + " REPLACE " + hiddenPassword + " RETAIN CURRENT PASSWORD"},
+			{Step: rotation.StepRetire, Text: "ALTER USER USER() DISCARD OLD PASSWORD"},
+		}
+		return
+	}
+	x.Statements = []rotation.Statement{{Step: rotation.StepSet, Text: "ALTER USER USER() IDENTIFIED BY " + hiddenPassword}}
+}
+
+func (m *mysql) explainOther(x *rotation.Explanation, a account, strategy string) {
+	set := fmt.Sprintf("ALTER USER %s IDENTIFIED BY %s", a, hiddenPassword)
+	if strategy != rotation.StrategyDualPassword {
+		x.Statements = append(x.Statements, rotation.Statement{Step: rotation.StepSet, Text: set})
+		return
+	}
+	x.Statements = append(x.Statements,
+		rotation.Statement{Step: rotation.StepSet, Text: set + " RETAIN CURRENT PASSWORD"},
+		rotation.Statement{Step: rotation.StepRetire, Text: fmt.Sprintf("ALTER USER %s DISCARD OLD PASSWORD", a)})
+}
+
+// Explain implements rotation.Explainer.
+func (m *mariadb) Explain(ctx context.Context, user, strategy string) (rotation.Explanation, error) {
+	x, grants, err := m.survey(ctx, "MariaDB", user)
+	if err != nil {
+		return x, err
+	}
+	dual := strategy == rotation.StrategyDualPassword
+	if dual && !atLeast(m.version, 10, 4, 0) {
+		x.Impossible = "MariaDB " + m.version + ", two passwords need 10.4"
+	}
+	if dual || user != m.self.user {
+		x.Lacks = append(x.Lacks, grants.lacking(m.self, "CREATE USER")...)
+	}
+	rows, err := m.accounts(ctx, user, hostsOfMaria)
+	if err != nil {
+		return x, x.Refuse(err)
+	}
+	for _, a := range rows {
+		if _, err := m.hashes(ctx, a); err != nil {
+			if err := x.Refuse(err); err != nil {
+				return x, err
+			}
+		}
+		x.Statements = append(x.Statements, m.statements(a, dual)...)
+	}
+	return x, nil
+}
+
+func (m *mariadb) statements(a account, dual bool) []rotation.Statement {
+	via := fmt.Sprintf("ALTER USER %s IDENTIFIED VIA %s USING %s", a, native, hiddenPassword)
+	switch {
+	case dual:
+		return []rotation.Statement{
+			{Step: rotation.StepSet, Text: via + " OR " + native + " USING " + hiddenPassword},
+			{Step: rotation.StepRetire, Text: via},
+		}
+	case a == m.self:
+		return []rotation.Statement{{Step: rotation.StepSet, Text: "SET PASSWORD = " + hiddenPassword}}
+	}
+	return []rotation.Statement{{Step: rotation.StepSet, Text: fmt.Sprintf("SET PASSWORD FOR %s = %s", a, hiddenPassword)}}
+}
+
+// survey finds what does not depend on the strategy.
+func (c *conn) survey(ctx context.Context, product, user string) (x rotation.Explanation, grants privileges, err error) {
+	x.Server = product + " " + c.version
+	var readOnly bool
+	if err := c.QueryRowContext(ctx, "SELECT @@GLOBAL.read_only OR @@GLOBAL.innodb_read_only").Scan(&readOnly); err != nil {
+		return x, "", c.statementError(ctx, err, nil)
+	}
+	if grants, err = c.privileges(ctx); err != nil {
+		return x, "", err
+	}
+	if readOnly {
+		x.Obstacles = append(x.Obstacles, "the server is read-only, as a replica or reader is: name the writer's endpoint as host")
+	}
+	if user != c.self.user && !grants.has("PROCESS") {
+		x.Hidden = fmt.Sprintf("the sessions of %s cannot be seen without GRANT PROCESS ON *.* TO %s", user, c.self)
+	}
+	x.Sessions, err = c.sessions(ctx, user)
+	return x, grants, err
+}
+
+// privileges is the session's grants on *.*, those of its active roles among
+// them, as SHOW GRANTS lists them.
+type privileges string
+
+var everywhere = regexp.MustCompile(`(?i)^GRANT (.*) ON \*\.\* TO `)
+
+func (c *conn) privileges(ctx context.Context) (privileges, error) {
+	var roles sql.NullString
+	err := c.QueryRowContext(ctx, "SELECT CURRENT_ROLE()").Scan(&roles)
+	if err != nil { // MySQL 5.7 has no roles
+		roles.Valid = false
+	}
+	statement := "SHOW GRANTS"
+	if roles.Valid && strings.Contains(roles.String, "@") { // MariaDB shows the grants of roles by itself
+		statement = "SHOW GRANTS FOR CURRENT_USER() USING " + roles.String
+	}
+	rows, err := c.QueryContext(ctx, statement)
+	if err != nil {
+		return "", c.statementError(ctx, err, nil)
+	}
+	defer rows.Close()
+	all := ","
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return "", c.statementError(ctx, err, nil)
+		}
+		if m := everywhere.FindStringSubmatch(line); m != nil {
+			all += strings.ToUpper(strings.ReplaceAll(m[1], ", ", ",")) + ","
+		}
+	}
+	return privileges(all), c.statementError(ctx, rows.Err(), nil)
+}
+
+func (p privileges) has(privilege string) bool {
+	return strings.Contains(string(p), ","+privilege+",") || strings.Contains(string(p), ",ALL PRIVILEGES,")
+}
+
+// lacking returns the GRANT for a privilege that the account does not have.
+func (p privileges) lacking(a account, privilege string) []string {
+	if p.has(privilege) {
+		return nil
+	}
+	return []string{fmt.Sprintf("GRANT %s ON *.* TO %s", privilege, a)}
+}
+
+// sessions lists the connections of a user besides this one. The column Info
+// is left alone: it may hold a statement with a password.
+func (c *conn) sessions(ctx context.Context, user string) ([]rotation.OpenSession, error) {
+	var own string
+	if err := c.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&own); err != nil {
+		return nil, c.statementError(ctx, err, nil)
+	}
+	rows, err := c.QueryContext(ctx, "SHOW PROCESSLIST")
+	if err != nil {
+		return nil, c.statementError(ctx, err, nil)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, c.statementError(ctx, err, nil)
+	}
+	var all []rotation.OpenSession
+	for rows.Next() {
+		row, err := scanRow(rows, columns)
+		if err != nil {
+			return nil, c.statementError(ctx, err, nil)
+		}
+		if row["User"] != user || row["Id"] == own {
+			continue
+		}
+		seconds, _ := strconv.ParseInt(row["Time"], 10, 64)
+		all = append(all, rotation.OpenSession{ID: row["Id"], From: row["Host"], State: row["Command"], Seconds: seconds})
+	}
+	return all, c.statementError(ctx, rows.Err(), nil)
+}
+
+// scanRow reads a row whose columns differ from product to product.
+func scanRow(rows *sql.Rows, columns []string) (map[string]string, error) {
+	values := make([]sql.NullString, len(columns))
+	into := make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	if err := rows.Scan(into...); err != nil {
+		return nil, err
+	}
+	row := map[string]string{}
+	for i, name := range columns {
+		row[name] = values[i].String
+	}
+	return row, nil
+}
+
+var versionNumbers = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)`)
+
+// atLeast compares the numbers with which a version begins. One that cannot be
+// read is taken for a new one.
+func atLeast(version string, want ...int) bool {
+	m := versionNumbers.FindStringSubmatch(version)
+	if m == nil {
+		return true
+	}
+	for i, w := range want {
+		if n, _ := strconv.Atoi(m[i+1]); n != w {
+			return n > w
+		}
+	}
+	return true
+}
