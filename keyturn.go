@@ -58,6 +58,10 @@ type Config struct {
 	// AuditFsync is when lines of the audit log are forced to the disk; empty means
 	// AuditFsyncInterval.
 	AuditFsync AuditFsync
+	// RotationsPerHost is how many rotations may be at work on one database
+	// server at a time; 0 is DefaultRotationsPerHost. Others wait, and hold up no
+	// rotation elsewhere.
+	RotationsPerHost int
 	// Log gets what the server has to say; nil is slog.Default().
 	Log *slog.Logger
 	// Now is the server's clock; nil is time.Now.

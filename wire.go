@@ -35,7 +35,8 @@ func (s *Server) wire() error {
 			Handler: s.rotate(mysql.Engine{})},
 		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
 			Handler: s.rotate(postgres.Engine{})})
-	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log})
+	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log,
+		Hosts: hosts{s.vault}, PerHost: s.config.RotationsPerHost})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},
 		Guard: guard, Audit: s.audit, Log: s.config.Log})

@@ -30,6 +30,7 @@ type serveFlags struct {
 	dev          bool
 	keys         keyFlags
 	auditFsync   string
+	perHost      int
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -70,6 +71,7 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		"when lines of the audit log are forced to the disk: always, interval (each second) or never")
 	_ = cmd.RegisterFlagCompletionFunc("audit-fsync", cobra.FixedCompletions(auditFsyncs, cobra.ShellCompDirectiveNoFileComp))
 	flags.keys.add(cmd)
+	f.IntVar(&flags.perHost, "max-rotations-per-host", keyturn.DefaultRotationsPerHost, "how many rotations may be at work on one database server at a time")
 	return cmd
 }
 
@@ -78,6 +80,9 @@ var auditFsyncs = []string{string(keyturn.AuditFsyncAlways), string(keyturn.Audi
 func (f serveFlags) check() error {
 	if !slices.Contains(auditFsyncs, f.auditFsync) {
 		return usagef("--audit-fsync is always, interval or never, not %q", f.auditFsync)
+	}
+	if f.perHost < 1 {
+		return usagef("--max-rotations-per-host is a number from 1, not %d", f.perHost)
 	}
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
@@ -130,7 +135,8 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
 	}
-	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync), Log: log})
+	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
+		RotationsPerHost: flags.perHost, Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
