@@ -78,6 +78,7 @@ type Server struct {
 	audit      *audit.Log
 	vault      *secret.Vault
 	sessions   iam.Sessions
+	rotators   rotators
 	accessKeys *accesskey.Service
 	keyService *keyapi.Service
 	sched      *scheduler.Scheduler

@@ -163,6 +163,9 @@ func (s *Scheduler) claimRow(ctx context.Context, tx *sqldb.Tx, r *row) (*claim,
 			return nil, err
 		}
 	}
+	if err := interrupt(ctx, tx, r.arn, "interrupted"); err != nil { // a lease ran out
+		return nil, err
+	}
 	r.epoch++
 	return s.beginStep(ctx, tx, r)
 }
