@@ -32,10 +32,20 @@ func (s *Scheduler) Explain(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, n
 	if e.Windows, err = r.rule.WindowsFrom(*r.dueBy, string(arn), n); err != nil {
 		return nil, err
 	}
-	if planned, err := r.rule.next(*r.countedFrom, string(arn)); err == nil && len(e.Windows) > 0 && planned.End.Equal(e.Windows[0].End) {
+	e.notePassedOver(string(arn))
+	return e, nil
+}
+
+// notePassedOver tells what the blackout took before the first window, which
+// was found from its end.
+func (e *Explanation) notePassedOver(arn string) {
+	if e.CountedFrom == nil || len(e.Windows) == 0 {
+		return
+	}
+	planned, err := e.Rule.next(*e.CountedFrom, arn)
+	if err == nil && planned.End.Equal(e.Windows[0].End) {
 		e.Windows[0].PassedOver = planned.PassedOver
 	}
-	return e, nil
 }
 
 // WindowsFrom returns n windows, of which the first one ends at end, a
