@@ -32,7 +32,7 @@ func TestAYearOnRealDatabases(t *testing.T) {
 			strategy = rotation.StrategySingleUser
 		}
 		w := newWorld(t, server.AWSConfig(), newAccount(t, p, strategy))
-		w.schedule(t, "cron(0 2 1 * ? *)", "2h", "America/New_York", "2026-11-20/2026-12-31")
+		w.scheduleInNewYork(t)
 		all = append(all, w)
 	}
 	now, rotations := begin, 0
@@ -52,17 +52,17 @@ func TestAYearOnRealDatabases(t *testing.T) {
 	t.Logf("a year took %s", time.Since(started))
 }
 
-// schedule configures the rotation without beginning one.
-func (w *world) schedule(t *testing.T, expression, duration, zone, blackout string) {
+// scheduleInNewYork configures the rotation without beginning one.
+func (w *world) scheduleInNewYork(t *testing.T) {
 	t.Helper()
 	_, err := w.secrets.TagResource(t.Context(), &secretsmanager.TagResourceInput{SecretId: &w.secret, Tags: []types.Tag{
-		{Key: aws.String("keyturn:rotation-time-zone"), Value: &zone}, {Key: aws.String("keyturn:rotation-blackout"), Value: &blackout}}})
+		{Key: aws.String("keyturn:rotation-time-zone"), Value: aws.String("America/New_York")}, {Key: aws.String("keyturn:rotation-blackout"), Value: aws.String("2026-11-20/2026-12-31")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = w.secrets.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &w.secret, RotateImmediately: aws.Bool(false),
 		RotationLambdaARN: aws.String("arn:aws:lambda:us-east-1:000000000000:function:" + w.account.function()),
-		RotationRules:     &types.RotationRulesType{ScheduleExpression: &expression, Duration: &duration}})
+		RotationRules:     &types.RotationRulesType{ScheduleExpression: aws.String("cron(0 2 1 * ? *)"), Duration: aws.String("2h")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ func TestRuleWindowByCalendar(t *testing.T) {
 
 func TestRuleThatIsBlackedOutForGoodNeverComes(t *testing.T) {
 	r := Rule{Expr: "cron(0 8 29 2 ? *)", Calendar: Calendar{Blackout: "2028-02-29 2032-02-29 2036-02-29 2040-02-29 2044-02-29 2048-02-29 2052-02-29 2056-02-29 2060-02-29 2064-02-29"}}
-	if _, _, err := r.Window(at(t, "2026-01-01 00:00:00")); err != errNever { //nolint:errorlint // it is returned as it is
+	if _, _, err := r.Window(at(t, "2026-01-01 00:00:00")); !errors.Is(err, errNever) {
 		t.Errorf("error %v", err)
 	}
 	if due := r.Due(at(t, "2026-01-01 00:00:00"), "arn"); !due.IsZero() {
@@ -142,7 +143,7 @@ func FuzzRuleByCalendar(f *testing.F) {
 		}
 		last := time.Unix(after, 0).UTC()
 		windows, err := r.Windows(last, "arn", 4)
-		if err != nil && err != errNever { //nolint:errorlint // it is returned as it is
+		if err != nil && !errors.Is(err, errNever) {
 			t.Fatal(err)
 		}
 		checkWindows(t, r.Calendar.clock(), last, windows)

@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -85,7 +86,7 @@ func TestRetireNow(t *testing.T) {
 			t.Errorf("nothing to retire: %s, %v", token, err)
 		}
 		h.configure(scheduler.Rule{Days: 30}, h.start("second"))
-		if _, err := retire(); err != scheduler.ErrRotating { //nolint:errorlint // it is returned as it is
+		if _, err := retire(); !errors.Is(err, scheduler.ErrRotating) {
 			t.Errorf("during a rotation: %v", err)
 		}
 		h.during(func() {

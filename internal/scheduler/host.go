@@ -38,8 +38,10 @@ type queues struct {
 	ceiling int
 	key     []byte
 
-	mu   *sync.Mutex
-	open map[string]*queue // :: hash of a host → its state, while there is any
+	open struct {
+		sync.Mutex
+		byHost map[string]*queue // :: hash of a host → its state, while there is any
+	}
 }
 
 type queue struct {
@@ -47,13 +49,15 @@ type queue struct {
 	waiting int // rows in the queue, at most: others may have taken some out
 }
 
-func newQueues(hosts Hosts, ceiling int) queues {
+func newQueues(hosts Hosts, ceiling int) *queues {
 	if ceiling == 0 {
 		ceiling = DefaultPerHost
 	}
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // it never fails
-	return queues{hosts: hosts, ceiling: ceiling, key: key, mu: new(sync.Mutex), open: map[string]*queue{}}
+	q := &queues{hosts: hosts, ceiling: ceiling, key: key}
+	q.open.byHost = map[string]*queue{}
+	return q
 }
 
 // of returns the name of the queue for a secret's host; empty: there is none.
@@ -76,8 +80,8 @@ func (q *queues) enter(host string) bool {
 	if host == "" {
 		return true
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.open.Lock()
+	defer q.open.Unlock()
 	at := q.at(host)
 	if at.working >= q.ceiling {
 		return false
@@ -91,8 +95,8 @@ func (q *queues) leave(host string) bool {
 	if host == "" {
 		return false
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.open.Lock()
+	defer q.open.Unlock()
 	at := q.at(host)
 	at.working--
 	q.forget(host)
@@ -102,8 +106,8 @@ func (q *queues) leave(host string) bool {
 // queued notes a row that waits, and reports whether it need not: room may have
 // come free while it was written down.
 func (q *queues) queued(host string) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.open.Lock()
+	defer q.open.Unlock()
 	at := q.at(host)
 	at.waiting++
 	return at.working < q.ceiling
@@ -111,32 +115,32 @@ func (q *queues) queued(host string) bool {
 
 // waiting is how many rows may be in the queue.
 func (q *queues) waiting(host string) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.open.Lock()
+	defer q.open.Unlock()
 	return q.at(host).waiting
 }
 
 // less notes that n rows have left the queue.
 func (q *queues) less(host string, n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.open.Lock()
+	defer q.open.Unlock()
 	at := q.at(host)
 	at.waiting = max(0, at.waiting-n)
 	q.forget(host)
 }
 
 func (q *queues) at(host string) *queue {
-	at, ok := q.open[host]
+	at, ok := q.open.byHost[host]
 	if !ok {
 		at = &queue{}
-		q.open[host] = at
+		q.open.byHost[host] = at
 	}
 	return at
 }
 
 func (q *queues) forget(host string) {
-	if at := q.open[host]; at.working == 0 && at.waiting == 0 {
-		delete(q.open, host)
+	if at := q.open.byHost[host]; at.working == 0 && at.waiting == 0 {
+		delete(q.open.byHost, host)
 	}
 }
 

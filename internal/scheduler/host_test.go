@@ -14,7 +14,7 @@ import (
 )
 
 // crowd makes n more secrets that rotate every 30 days, named prefix-0 and so on.
-func (h *house) crowd(prefix string, n int) (arns []secret.ARN) {
+func (h *house) crowd(prefix string, n int) {
 	h.t.Helper()
 	h.write(func(tx *sqldb.Tx) error {
 		for i := range n {
@@ -26,11 +26,9 @@ func (h *house) crowd(prefix string, n int) (arns []secret.ARN) {
 			if err := h.Configure(context.Background(), tx, arn, scheduler.Settings{Function: "f", Rule: &scheduler.Rule{Days: 30}}); err != nil {
 				return err
 			}
-			arns = append(arns, arn)
 		}
 		return nil
 	})
-	return arns
 }
 
 // dueNow makes every scheduled rotation due.
@@ -49,7 +47,7 @@ type atOnce struct {
 	now, most, done [2]atomic.Int64
 }
 
-func (a *atOnce) step(h *house, e event) {
+func (a *atOnce) step(e event) {
 	host := int(secret.ARN(e.SecretId).Name()[0] - 'a')
 	n := a.now[host].Add(1)
 	for {
@@ -70,7 +68,7 @@ func TestBurstAtOneHostKeepsItsCeilingAndStallsNobody(t *testing.T) {
 		h.crowd("a", 200)
 		h.crowd("b", 20)
 		var seen atOnce
-		h.ctx = func(_ context.Context, e event) { seen.step(h, e) }
+		h.ctx = func(_ context.Context, e event) { seen.step(e) }
 		h.act = func(event) (string, error) { return "{}", nil } // finishSecret promotes nothing: an attempt is enough
 		h.dueNow()
 		h.during(func() {

@@ -72,7 +72,7 @@ type Scheduler struct {
 		sync.Mutex
 		arns map[secret.ARN]bool
 	}
-	hosts queues
+	hosts *queues
 }
 
 // Config is what New needs; all of it but Audit, Hosts and PerHost.
