@@ -101,6 +101,9 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("opening a server: Config.Data is empty: name a folder, or InMemory")
 	}
+	if c.RotationsPerHost < 0 {
+		return nil, fmt.Errorf("opening a server: Config.RotationsPerHost is %d: no rotation could ever begin", c.RotationsPerHost)
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
