@@ -1,12 +1,12 @@
 # Everything is done by scripts/ and the go command; this file gives it names.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench soak fuzz mysql clean
+.PHONY: help build demo test lint bench rotations soak fuzz mysql clean
 
 ARGS ?=
 FUZZTIME ?= 30s
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/keyturn, one static program
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/keyturn ./cmd/keyturn
@@ -22,6 +22,9 @@ lint: ## format, vet, golangci-lint, govulncheck, go.mod
 
 bench: ## requests per second beside bare net/http; ARGS=1000,1000000 for other numbers of secrets
 	@KEYTURN_BENCH_SECRETS=$(ARGS) go test -run "^$$" -bench "^BenchmarkHTTP$$" -benchtime 1x -timeout 2h .
+
+rotations: ## rotations per second beside what each database can do alone; a catch-up of 1,000
+	@scripts/test.sh -race=false -timeout 1h -run '^$$' -bench '^Benchmark(Rotations|CatchUp)$$' -benchtime 1x .
 
 soak: ## 200 rotations under load and 50 kills for each database and strategy
 	@KEYTURN_ROTATIONS=200 KEYTURN_KILLS=50 scripts/test.sh -v -timeout 40m -run 'Killed|LoginsUnder' .

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/iam/policy"
 	"github.com/keyturn/keyturn/internal/lambdaapi"
@@ -73,9 +71,7 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 		if err != nil {
 			return nil, err
 		}
-		cfg, done := s.clientOf(principal, inv.Region)
-		defer done()
-		f := &rotation.Function{Secrets: secretsmanager.NewFromConfig(cfg), Engine: engine, Now: s.now}
+		f := &rotation.Function{Secrets: s.secretsOf(principal, inv.Region), Engine: engine, Now: s.now}
 		result, err := f.Handle(ctx, e)
 		if err != nil {
 			return nil, err
@@ -96,7 +92,7 @@ func (s *Server) rotatorOf(ctx context.Context, account string, arn secret.ARN) 
 	if err != nil {
 		return p, err
 	}
-	document, err := rotatorPolicy(arn, admin)
+	document, err := s.rotators.policy(arn, admin)
 	p.Policies = []*policy.Document{document}
 	return p, err
 }
@@ -132,18 +128,10 @@ func rotatorPolicy(arn, admin secret.ARN) (*policy.Document, error) {
 // adminSecret returns the ARN of the secret that masterarn names in the current
 // value of the secret arn; empty when it names none.
 func (s *Server) adminSecret(ctx context.Context, arn secret.ARN) (admin secret.ARN, err error) {
-	var current *secret.Version
-	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		current, err = s.vault.Select(ctx, tx, arn, secret.Selector{})
-		return err
-	})
+	_, value, err := s.vault.Read(ctx, arn, secret.Selector{})
 	if errors.Is(err, secret.ErrNotFound) {
 		return "", nil
 	}
-	if err != nil {
-		return "", err
-	}
-	value, err := s.vault.Open(ctx, current)
 	if err != nil || value.Text == nil {
 		return "", err
 	}

@@ -70,6 +70,10 @@ type Config struct {
 	// rotates; 0 means DefaultDriftCheck, less means never. The tag
 	// keyturn:rotation-drift-check of a secret wins.
 	DriftCheck time.Duration
+	// RotationsPerHost is how many rotations may be at work on one database
+	// server at a time; 0 is DefaultRotationsPerHost. Others wait, and hold up no
+	// rotation elsewhere.
+	RotationsPerHost int
 	// Log gets what the server has to say; nil is slog.Default().
 	Log *slog.Logger
 	// Now is the server's clock; nil is time.Now.
@@ -86,6 +90,7 @@ type Server struct {
 	audit      *audit.Log
 	vault      *secret.Vault
 	sessions   iam.Sessions
+	rotators   rotators
 	accessKeys *accesskey.Service
 	keyService *keyapi.Service
 	sched      *scheduler.Scheduler
@@ -109,6 +114,9 @@ type Server struct {
 func Open(ctx context.Context, c Config) (*Server, error) {
 	if c.Data == "" {
 		return nil, errors.New("opening a server: Config.Data is empty: name a folder, or InMemory")
+	}
+	if c.RotationsPerHost < 0 {
+		return nil, fmt.Errorf("opening a server: Config.RotationsPerHost is %d: no rotation could ever begin", c.RotationsPerHost)
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

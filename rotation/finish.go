@@ -64,6 +64,9 @@ func (f *Function) outcome(ctx context.Context, old, now document) Result {
 }
 
 func (f *Function) oldWorks(ctx context.Context, old, now document) (bool, error) {
+	if f.keepsOne(now) {
+		return false, nil
+	}
 	session, err := f.connect(ctx, now.login)
 	if err != nil {
 		return false, err

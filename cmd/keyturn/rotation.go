@@ -19,7 +19,8 @@ import (
 func newRotationCommand(a *app) *cobra.Command {
 	return newGroup("rotation", "See how rotations stand and went",
 		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationHealCommand(a),
-		newRotationPlanCommand(a), newRotationAdoptCommand(a))
+		newRotationPlanCommand(a), newRotationAdoptCommand(a),
+		newRotationExplainCommand(a), newRotationRunCommand(a))
 }
 
 // rotationStatus is the JSON form of "rotation status".

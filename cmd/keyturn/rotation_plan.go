@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -188,4 +187,3 @@ func (a *app) writeRehearsal(r *rotation.Rehearsal) error {
 	}
 	return a.writeTable(rows)
 }
-

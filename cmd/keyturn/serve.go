@@ -34,6 +34,7 @@ type serveFlags struct {
 	logFunctions bool
 	driftCheck   string
 	metrics      string
+	perHost      int
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -87,6 +88,7 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 	f.StringVar(&flags.functionUser, "function-user", "",
 		"system user that runs the code of Lambda functions, if the server is root (default: the user with the number 65534)")
 	f.BoolVar(&flags.logFunctions, "log-functions", false, "also log what Lambda functions print, which may be anything")
+	f.IntVar(&flags.perHost, "max-rotations-per-host", keyturn.DefaultRotationsPerHost, "how many rotations may be at work on one database server at a time")
 	return cmd
 }
 
@@ -95,6 +97,9 @@ var auditFsyncs = []string{string(keyturn.AuditFsyncAlways), string(keyturn.Audi
 func (f serveFlags) check() error {
 	if !slices.Contains(auditFsyncs, f.auditFsync) {
 		return usagef("--audit-fsync is always, interval or never, not %q", f.auditFsync)
+	}
+	if f.perHost < 1 {
+		return usagef("--max-rotations-per-host is a number from 1, not %d", f.perHost)
 	}
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
@@ -159,7 +164,7 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 		return errors.Join(err, listener.Close())
 	}
 	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
-		DriftCheck: drift, FunctionUser: flags.functionUser, Log: log})
+		DriftCheck: drift, FunctionUser: flags.functionUser, RotationsPerHost: flags.perHost, Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close(), metrics.stop())
 	}

@@ -112,7 +112,7 @@ func (st *statement) holds(operator, key, value string) bool {
 
 // Permits reports whether the function with this ARN exists and its policy lets
 // a service invoke it on behalf of the resource source.
-func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, source, sourceAccount string) (bool, error) {
+func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, source, sourceAccount string) (ok bool, err error) {
 	a, err := split(functionARN)
 	if err != nil {
 		return false, nil //nolint:nilerr // no such function: not permitted, as on AWS
@@ -120,21 +120,37 @@ func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, so
 	if _, err := s.find(ctx, a); err != nil {
 		return false, nil //nolint:nilerr // likewise
 	}
-	all, err := s.statements(ctx, a)
+	err = s.config.DB.ReadOne(ctx, func(tx *sqldb.Tx) error {
+		ok, err = permits(ctx, tx, a, func(st *statement) bool { return st.allows(servicePrincipal, source, sourceAccount) })
+		return err
+	})
+	return ok, err
+}
+
+// permits reads a function's policy up to the first statement that allows.
+func permits(ctx context.Context, tx *sqldb.Tx, a arn, allows func(*statement) bool) (bool, error) {
+	rows, err := tx.Query(ctx, statementsText, a.String())
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("reading a function's policy: %w", err)
 	}
-	for _, raw := range all {
+	defer rows.Close()
+	for rows.Next() {
+		var text string
 		var st statement
-		if err := json.Unmarshal(raw, &st); err != nil {
+		if err := rows.Scan(&text); err != nil {
+			return false, fmt.Errorf("reading a function's policy: %w", err)
+		}
+		if err := json.Unmarshal([]byte(text), &st); err != nil {
 			return false, fmt.Errorf("reading a permission: %w", err)
 		}
-		if st.allows(servicePrincipal, source, sourceAccount) {
+		if allows(&st) {
 			return true, nil
 		}
 	}
-	return false, nil
+	return false, rows.Err()
 }
+
+const statementsText = `SELECT statement FROM function_permissions WHERE function = $1 ORDER BY position`
 
 func (s *Service) statements(ctx context.Context, a arn) (all []json.RawMessage, err error) {
 	err = s.config.DB.Read(ctx, func(tx *sqldb.Tx) error {
@@ -145,7 +161,7 @@ func (s *Service) statements(ctx context.Context, a arn) (all []json.RawMessage,
 }
 
 func statements(ctx context.Context, tx *sqldb.Tx, a arn) ([]json.RawMessage, error) {
-	rows, err := tx.Query(ctx, `SELECT statement FROM function_permissions WHERE function = $1 ORDER BY position`, a.String())
+	rows, err := tx.Query(ctx, statementsText, a.String())
 	if err != nil {
 		return nil, fmt.Errorf("reading a function's policy: %w", err)
 	}

@@ -101,7 +101,7 @@ func (s *Scheduler) startCheck(ctx context.Context, crew *sync.WaitGroup, c *cla
 		if err := s.settleCheck(end, c, o); err != nil { // the lease runs out
 			s.log.Error("recording a canary login", "secret", c.arn, "error", err)
 		}
-		s.leave(end, c.arn)
+		s.leave(c.arn)
 		<-s.checks.slots
 		s.Poke()
 	})
@@ -141,7 +141,7 @@ func (s *Scheduler) claimCheckOf(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	if !r.enabled || r.suspended || !s.drift.proves(r.function) {
 		return nil, setCheck(ctx, tx, arn, nil)
 	}
-	if r.busy(tx.Now) || s.isCarried(arn) {
+	if r.busy(tx.Now) || s.isAtWork(arn) {
 		later := tx.Now.Add(afterWork)
 		return nil, setCheck(ctx, tx, arn, &later)
 	}

@@ -73,7 +73,7 @@ func (r *row) pending() *Step {
 var ErrIncomplete = secret.ErrInvalidRequest.Errorf("A previous rotation isn't complete. That rotation will be reattempted.")
 
 // Configure stores what RotateSecret says, and enables rotation. The next
-// rotation counts from the last one, or from now.
+// rotation counts from the last one, or from when rotation was first configured.
 func (s *Scheduler) Configure(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, c Settings) error {
 	r, err := load(ctx, tx, arn)
 	if err != nil {
@@ -88,6 +88,12 @@ func (s *Scheduler) Configure(ctx context.Context, tx *sqldb.Tx, arn secret.ARN,
 	}
 	if c.Rule != nil {
 		r.rule, r.countedDays = *c.Rule, 0
+	}
+	if r.rule.Calendar, err = s.calendar(ctx, tx, arn); err != nil {
+		return err
+	}
+	if r.countedFrom == nil {
+		r.countedFrom = &tx.Now
 	}
 	if err := r.replan(tx.Now); err != nil {
 		return fmt.Errorf("planning the next rotation: %w", err)

@@ -43,8 +43,13 @@ CREATE TABLE rotation_runs (
 );
 CREATE INDEX rotation_runs_arn ON rotation_runs (arn, id);
 CREATE INDEX rotation_runs_running ON rotation_runs (outcome) WHERE outcome = 'running';`,
-	checksSchema,
-}}
+	checksSchema, `
+ALTER TABLE rotations ADD COLUMN time_zone TEXT NOT NULL DEFAULT ''; -- from tags of the secret
+ALTER TABLE rotations ADD COLUMN blackout TEXT NOT NULL DEFAULT '';
+-- a row that waits for others at its database host has no wake_at meanwhile
+ALTER TABLE rotations ADD COLUMN queue TEXT NOT NULL DEFAULT ''; -- a keyed hash of the host
+ALTER TABLE rotations ADD COLUMN queued_at BIGINT;
+CREATE INDEX rotations_queue ON rotations (queue, queued_at) WHERE queued_at IS NOT NULL;`}}
 
 // What may be under way.
 const (
@@ -74,7 +79,7 @@ type row struct {
 	countedDays int64
 	suspended   bool
 	lastRotated *time.Time
-	countedFrom *time.Time // the last rotation, or a new value by hand: what the rule counts from
+	countedFrom *time.Time // the last rotation, a new value by hand, or the first rule: what the rule counts from
 	due         *time.Time // when the next rotation begins
 	dueBy       *time.Time // the end of its window: NextRotationDate
 	strategy    string
@@ -166,13 +171,7 @@ func (r *row) plan(after time.Time) error {
 	if !r.enabled || r.function == "" || (r.rule.Days == 0 && r.rule.Expr == "") {
 		return nil
 	}
-	_, end, err := r.rule.Window(after)
-	if err != nil {
-		return err
-	}
-	due := r.rule.Due(after, string(r.arn))
-	r.due, r.dueBy = &due, &end
-	return nil
+	return r.await(r.rule, after)
 }
 
 // rest makes the row idle.
@@ -198,7 +197,7 @@ func stored(t time.Time) int64 {
 
 const rowColumns = `arn, enabled, function, days, expression, duration, counted_days, suspended,
 	last_rotated_at, counted_from, due_at, due_by, strategy, retire_at, retire_token,
-	kind, token, step, attempt, refused, try_at, lease_until, epoch`
+	kind, token, step, attempt, refused, try_at, lease_until, epoch, time_zone, blackout`
 
 // load returns the row of a secret, or nil when rotation was never configured.
 func load(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*row, error) {
@@ -218,7 +217,8 @@ func scanRow(scan func(...any) error) (*row, error) {
 	var tryAt, lease int64
 	err := scan(&r.arn, &r.enabled, &r.function, &r.rule.Days, &r.rule.Expr, &r.rule.Duration, &r.countedDays, &r.suspended,
 		&last, &counted, &due, &dueBy, &r.strategy, &retire, &r.retireToken,
-		&r.kind, &r.token, &r.step, &r.attempt, &r.refused, &tryAt, &lease, &r.epoch)
+		&r.kind, &r.token, &r.step, &r.attempt, &r.refused, &tryAt, &lease, &r.epoch,
+		&r.rule.Calendar.Zone, &r.rule.Calendar.Blackout)
 	r.lastRotated, r.countedFrom = sqldb.Time(last), sqldb.Time(counted)
 	r.due, r.dueBy, r.retireAt = sqldb.Time(due), sqldb.Time(dueBy), sqldb.Time(retire)
 	r.tryAt, r.leaseUntil = time.UnixMilli(tryAt).UTC(), time.UnixMilli(lease).UTC()
@@ -228,7 +228,7 @@ func scanRow(scan func(...any) error) (*row, error) {
 // save writes the whole row.
 func (r *row) save(ctx context.Context, tx *sqldb.Tx) error {
 	_, err := tx.Exec(ctx, `INSERT INTO rotations (`+rowColumns+`, wake_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
 		ON CONFLICT (arn) DO UPDATE SET enabled = excluded.enabled, function = excluded.function,
 			days = excluded.days, expression = excluded.expression, duration = excluded.duration,
 			counted_days = excluded.counted_days, suspended = excluded.suspended,
@@ -236,28 +236,16 @@ func (r *row) save(ctx context.Context, tx *sqldb.Tx) error {
 			strategy = excluded.strategy, retire_at = excluded.retire_at, retire_token = excluded.retire_token,
 			kind = excluded.kind, token = excluded.token, step = excluded.step, attempt = excluded.attempt,
 			refused = excluded.refused, try_at = excluded.try_at, lease_until = excluded.lease_until, epoch = excluded.epoch,
-			wake_at = excluded.wake_at`,
+			time_zone = excluded.time_zone, blackout = excluded.blackout,
+			wake_at = excluded.wake_at, queue = '', queued_at = NULL`,
 		r.arn, r.enabled, r.function, r.rule.Days, r.rule.Expr, r.rule.Duration, r.countedDays, r.suspended,
 		millis(r.lastRotated), millis(r.countedFrom), millis(r.due), millis(r.dueBy), r.strategy, millis(r.retireAt), r.retireToken,
-		r.kind, r.token, r.step, r.attempt, r.refused, stored(r.tryAt), stored(r.leaseUntil), r.epoch, millis(r.wake()))
+		r.kind, r.token, r.step, r.attempt, r.refused, stored(r.tryAt), stored(r.leaseUntil), r.epoch,
+		r.rule.Calendar.Zone, r.rule.Calendar.Blackout, millis(r.wake()))
 	if err != nil {
 		return fmt.Errorf("storing a rotation: %w", err)
 	}
 	return nil
-}
-
-// earliest returns the row to look at first, and when.
-func earliest(ctx context.Context, tx *sqldb.Tx) (arn secret.ARN, at time.Time, err error) {
-	var wake int64
-	err = tx.QueryRow(ctx, `SELECT arn, wake_at FROM rotations
-		WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1`).Scan(&arn, &wake)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", time.Time{}, nil
-	}
-	if err != nil {
-		return "", time.Time{}, fmt.Errorf("looking for the next rotation: %w", err)
-	}
-	return arn, time.UnixMilli(wake).UTC(), nil
 }
 
 // leased returns the rows that somebody held when the server ended.

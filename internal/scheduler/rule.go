@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"errors"
-	"hash/fnv"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +26,8 @@ const (
 var errNoSchedule = errors.New("rotation rule without a schedule")
 
 // Rule says when a secret rotates; its fields are those of RotationRules in the
-// Secrets Manager API. All hours and days are UTC.
+// Secrets Manager API. All hours and days are UTC, unless the Calendar says
+// otherwise.
 //
 // A rotation happens at some moment of a window. With Days and rate(N days) the
 // window opens at midnight, N days after the day of the last rotation. With
@@ -42,6 +42,9 @@ type Rule struct {
 	Days     int64  // AutomaticallyAfterDays, 1 to 1000; 0 when Expr is set
 	Expr     string // ScheduleExpression: rate() or cron()
 	Duration string // length of the window in whole hours, such as "3h"; optional
+
+	// Calendar is keyturn's own, from tags of the secret.
+	Calendar Calendar
 }
 
 // Validate returns an InvalidParameterException in AWS's words for a rule that
@@ -59,19 +62,8 @@ func (r Rule) Validate() error {
 // its first and its last second. The latter is what DescribeSecret shows as
 // NextRotationDate, 23:59:59 for a window that lasts until the end of the day.
 func (r Rule) Window(after time.Time) (start, end time.Time, err error) {
-	p, err := r.plan()
-	if err != nil {
-		return time.Time{}, time.Time{}, err
-	}
-	start, ok := p.next(after.UTC())
-	if !ok {
-		return time.Time{}, time.Time{}, errExpression()
-	}
-	end = start.Add(p.length)
-	if midnight := start.Truncate(day).Add(day); end.After(midnight) {
-		end = midnight
-	}
-	return start, end.Add(-time.Second), nil
+	w, err := r.next(after, "")
+	return w.Start, w.End, err
 }
 
 // Due returns the moment of the next window at which the secret with this ARN
@@ -79,23 +71,22 @@ func (r Rule) Window(after time.Time) (start, end time.Time, err error) {
 // that they do not all rotate at midnight. The last quarter of a window is left
 // to retries. A rule without a window is never due: Due returns the zero time.
 func (r Rule) Due(after time.Time, arn string) time.Time {
-	start, end, err := r.Window(after)
+	w, err := r.next(after, arn)
 	if err != nil {
 		return time.Time{}
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(arn)) // a hash never fails
-	seconds := int64(end.Sub(start)/time.Second) * 3 / 4
-	return start.Add(time.Duration(int64(h.Sum32())%seconds) * time.Second)
+	return w.At
 }
 
 // AutomaticallyAfterDays returns what DescribeSecret shows under that name
 // after a rotation: Days, or else the days between the next two windows,
-// rounded up. It is 0 for a rule without a schedule.
+// rounded up, whatever the blackout. It is 0 for a rule without a schedule.
 func (r Rule) AutomaticallyAfterDays(after time.Time) int64 {
 	if r.Days > 0 {
 		return r.Days
 	}
+	after = r.Calendar.clock().wall(after) // a day that the clocks make longer is one day
+	r.Calendar = Calendar{}
 	first, _, err := r.Window(after)
 	if err != nil {
 		return 0
@@ -111,7 +102,7 @@ func (r Rule) AutomaticallyAfterDays(after time.Time) int64 {
 // that on accepts.
 type plan struct {
 	days   int64         // from the last rotation; 0 for a calendar
-	hours  []int         // ascending, not empty in a calendar
+	hours  []int         // ascending, not empty
 	apart  int           // the hours between two windows of a day; 24 for one window
 	on     onDay         // nil for every day
 	length time.Duration // of the window, which a day's end cuts short
@@ -144,7 +135,7 @@ func (r Rule) schedule() (plan, error) {
 	case r.Days < 0 || r.Days > 1000:
 		return plan{}, invalid("RotationRules.AutomaticallyAfterDays must be within 1-1000.")
 	case r.Days > 0:
-		return plan{days: r.Days, apart: 24, length: day}, nil
+		return plan{days: r.Days, hours: []int{0}, apart: 24, length: day}, nil
 	case r.Expr == "":
 		return plan{}, errNoSchedule
 	}
@@ -172,25 +163,6 @@ func (p plan) fits(hours int) error {
 	return nil
 }
 
-// next returns the first opening of a window after t.
-func (p plan) next(t time.Time) (time.Time, bool) {
-	midnight := t.Truncate(day)
-	if p.days > 0 {
-		return midnight.AddDate(0, 0, int(p.days)), true
-	}
-	for range horizon {
-		if p.on == nil || p.on(midnight) {
-			for _, h := range p.hours {
-				if start := midnight.Add(time.Duration(h) * time.Hour); start.After(t) {
-					return start, true
-				}
-			}
-		}
-		midnight = midnight.Add(day)
-	}
-	return time.Time{}, false
-}
-
 // parseRate reads the two words within rate().
 func parseRate(words []string) (plan, error) {
 	if len(words) != 2 {
@@ -205,7 +177,7 @@ func parseRate(words []string) (plan, error) {
 		if n < 1 || n > 1000 {
 			return plan{}, invalid("Rate in day should be greater than 0 and less than 1000.")
 		}
-		return plan{days: int64(n), apart: 24, length: day}, nil
+		return plan{days: int64(n), hours: []int{0}, apart: 24, length: day}, nil
 	case "hour", "hours":
 		if n < minGap || n > 23 {
 			return plan{}, invalid("Rate in hour should be least 4 and less than 24.")
@@ -256,7 +228,7 @@ func parseCron(f []string) (plan, error) {
 		p.length = time.Hour
 	}
 	// February 30 never comes.
-	if _, ok := p.next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)); !ok {
+	if _, ok := p.next(clock{zone: time.UTC}, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)); !ok {
 		return plan{}, errExpression()
 	}
 	return p, nil

@@ -56,9 +56,6 @@ func beginRun(ctx context.Context, tx *sqldb.Tx, r *row) (id string, err error) 
 			return "", err
 		}
 	}
-	if err := interrupt(ctx, tx, r.arn, "interrupted"); err != nil {
-		return "", err
-	}
 	u, err := uuid.NewV7()
 	if err != nil {
 		return "", err

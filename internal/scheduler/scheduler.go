@@ -69,19 +69,25 @@ type Scheduler struct {
 	drift     Drift
 	checks    checkQueue
 
-	// carried is the secrets that workers of this process are at, whatever the
+	// atWork is the secrets that workers of this process are at, whatever the
 	// leases say: a clock that jumps ends a lease, but not a worker.
-	carried struct {
+	atWork struct {
 		sync.Mutex
-		arns map[secret.ARN]bool // :: secret → whether its row waits for the worker to end
+		arns map[secret.ARN]bool
 	}
+	hosts *queues
 }
 
-// Config is what New needs; all of it but Audit.
+// Config is what New needs; all of it but Audit, Hosts and PerHost.
 type Config struct {
 	DB        *sqldb.DB
 	Vault     *secret.Vault
 	Functions Functions
+	// Hosts tells where rotations work; nil means that no host has a ceiling.
+	Hosts Hosts
+	// PerHost is how many rotations may be at work on one database host at a
+	// time; 0 is DefaultPerHost.
+	PerHost int
 	// Audit takes the events of rotations; nil means that none are kept.
 	Audit audit.Recorder
 	Now   func() time.Time
@@ -95,9 +101,10 @@ type Config struct {
 // New returns a Scheduler; nothing happens until Run.
 func New(c Config) *Scheduler {
 	s := &Scheduler{db: c.DB, vault: c.Vault, functions: c.Functions, now: c.Now, audit: c.Audit, log: c.Log, poke: make(chan struct{}, 1)}
-	s.carried.arns = map[secret.ARN]bool{}
 	s.meter = meterOr(c.Meter)
 	s.drift, s.checks.slots = c.Drift, make(chan struct{}, checkers)
+	s.atWork.arns = map[secret.ARN]bool{}
+	s.hosts = newQueues(c.Hosts, c.PerHost)
 	return s
 }
 
@@ -141,7 +148,12 @@ func sooner(a, b time.Time) time.Time {
 }
 
 // sleep waits for a poke or for the moment wake; a zero wake is a poke only.
-func (s *Scheduler) sleep(ctx context.Context, wake time.Time) {
+func (s *Scheduler) sleep(ctx context.Context, wake time.Time) { s.wait(ctx, wake, s.poke) }
+
+// pause waits for the moment until.
+func (s *Scheduler) pause(ctx context.Context, until time.Time) { s.wait(ctx, until, nil) }
+
+func (s *Scheduler) wait(ctx context.Context, wake time.Time, poke <-chan struct{}) {
 	var due <-chan time.Time
 	if !wake.IsZero() {
 		t := time.NewTimer(min(wake.Sub(s.now()), longestSleep))
@@ -150,104 +162,26 @@ func (s *Scheduler) sleep(ctx context.Context, wake time.Time) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-s.poke:
+	case <-poke:
 	case <-due:
 	}
 }
 
-// dispatch starts a worker for every row that is due, as long as there are
-// slots, and returns when to look again.
-func (s *Scheduler) dispatch(ctx context.Context, crew *sync.WaitGroup, slots chan struct{}) (wake time.Time, err error) {
-	for {
-		select {
-		case slots <- struct{}{}:
-		default:
-			return time.Time{}, nil // a worker that ends pokes
-		}
-		c, wake, err := s.claim(ctx)
-		if err != nil || c == nil {
-			<-slots
-			return wake, err
-		}
-		s.take(c.arn)
-		crew.Go(func() {
-			s.carry(ctx, c)
-			s.leave(context.WithoutCancel(ctx), c.arn)
-			<-slots
-			s.Poke()
-		})
-	}
-}
-
-func (s *Scheduler) take(arn secret.ARN) {
-	s.carried.Lock()
-	defer s.carried.Unlock()
-	s.carried.arns[arn] = false
-}
-
-// leave ends a worker's hold on a secret. Work that came meanwhile was put off;
-// now it may begin.
-func (s *Scheduler) leave(ctx context.Context, arn secret.ARN) {
-	s.carried.Lock()
-	waiting := s.carried.arns[arn]
-	delete(s.carried.arns, arn)
-	s.carried.Unlock()
-	if !waiting {
-		return
-	}
-	err := s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.takeUp(ctx, tx, arn) })
-	if err != nil { // the lease that put it off runs out
-		s.log.Error("taking up a rotation", "secret", arn, "error", err)
-	}
-}
-
-// isCarried reports whether a worker of this process is at the secret, and notes
-// that there is more to do when it ends.
-func (s *Scheduler) isCarried(arn secret.ARN) bool {
-	s.carried.Lock()
-	defer s.carried.Unlock()
-	_, carried := s.carried.arns[arn]
-	if carried {
-		s.carried.arns[arn] = true
-	}
-	return carried
-}
-
-// claim takes the row that is due first, or tells when to look again.
-func (s *Scheduler) claim(ctx context.Context) (c *claim, wake time.Time, err error) {
-	var arn secret.ARN
-	err = s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
-		c = nil
-		arn, wake, err = earliest(ctx, tx)
-		if err != nil || arn == "" || wake.After(tx.Now) {
-			return err
-		}
-		c, err = s.claimRow(ctx, tx, arn)
-		return err
-	})
-	if refused := fault.Of(err); err != nil && refused.Kind != fault.Internal {
-		err = s.postpone(ctx, arn, refused) // this row is in trouble, not the database
-	}
-	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("claiming a rotation: %w", err)
-	}
-	return c, wake, nil
-}
-
-// claimRow returns nil for a row that a worker of this process is at still.
-func (s *Scheduler) claimRow(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*claim, error) {
-	r, err := load(ctx, tx, arn)
-	if err != nil {
+// claimRow returns nil for a row whose rotation gives way to a blackout.
+func (s *Scheduler) claimRow(ctx context.Context, tx *sqldb.Tx, r *row) (*claim, error) {
+	if err := r.giveWay(tx.Now); err != nil {
 		return nil, err
 	}
-	if s.isCarried(arn) {
-		r.leaseUntil = tx.Now.Add(leaseTime)
+	if at := r.wake(); at == nil || at.After(tx.Now) {
 		return nil, r.save(ctx, tx)
 	}
 	if r.kind == idle || r.kind == retirement && r.rotationDue(tx.Now) {
 		if err := s.begin(ctx, tx, r); err != nil {
 			return nil, err
 		}
+	}
+	if err := interrupt(ctx, tx, r.arn, "interrupted"); err != nil { // a lease ran out
+		return nil, err
 	}
 	r.epoch++
 	return s.beginStep(ctx, tx, r)
@@ -338,6 +272,9 @@ func (s *Scheduler) beginStep(ctx context.Context, tx *sqldb.Tx, r *row) (*claim
 func (s *Scheduler) recover(ctx context.Context) error {
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		if err := interruptRuns(ctx, tx); err != nil {
+			return err
+		}
+		if err := dissolveQueues(ctx, tx); err != nil {
 			return err
 		}
 		leased, err := leased(ctx, tx)

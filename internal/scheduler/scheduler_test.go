@@ -47,7 +47,9 @@ func (h *house) now() time.Time {
 
 type event struct{ Step, SecretId, ClientRequestToken string }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T) *house { return newHouseWith(t, func(*scheduler.Config) {}) }
+
+func newHouseWith(t *testing.T, change func(*scheduler.Config)) *house {
 	key, err := envelope.NewLocal()
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +59,9 @@ func newHouse(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	h.vault = secret.NewVault(h.db, envelope.NewKeyring(key))
-	h.Scheduler = scheduler.New(scheduler.Config{DB: h.db, Vault: h.vault, Functions: h, Audit: h, Now: h.now, Log: slog.New(slog.DiscardHandler)})
+	config := scheduler.Config{DB: h.db, Vault: h.vault, Functions: h, Audit: h, Now: h.now, Log: slog.New(slog.DiscardHandler)}
+	change(&config)
+	h.Scheduler = scheduler.New(config)
 	h.arn = secret.NewARN(secret.Place{Account: "000000000000", Region: "us-east-1"}, "s")
 	first := h.seal("first", "one")
 	h.write(func(tx *sqldb.Tx) error {

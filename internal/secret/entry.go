@@ -233,14 +233,11 @@ func (v *Vault) openCurrent(ctx context.Context, e *Entry) (Value, error) {
 	return e.current.value(plain), nil
 }
 
-// readOther reads a version that is not the current one.
+// readOther reads a version that is not the current one, of a secret that is
+// there and live.
 func (v *Vault) readOther(ctx context.Context, arn ARN, sel Selector) (*Version, Value, error) {
 	var version *Version
-	err := v.db.Read(ctx, func(tx *sqldb.Tx) error {
-		_, err := v.FindLive(ctx, tx, arn)
-		if err != nil {
-			return err
-		}
+	err := v.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
 		version, err = v.Select(ctx, tx, arn, sel)
 		return err
 	})

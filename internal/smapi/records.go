@@ -13,7 +13,11 @@ import (
 
 // Extensions returns the operations beyond AWS's API that tell about secrets.
 func (s *Service) Extensions() []wire.Op {
-	return []wire.Op{wire.On("ListRotations", s.recordsTarget, s.records)}
+	return []wire.Op{
+		wire.On("ListRotations", s.recordsTarget, s.records),
+		wire.On("ExplainRotation", s.explainTarget, s.explain),
+		wire.On("RetireOldPassword", s.retireTarget, s.retireOld),
+	}
 }
 
 func (s *Service) recordsTarget(ctx context.Context, in *keyturnapi.ListRotationsInput) (iam.Resource, error) {

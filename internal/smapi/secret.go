@@ -43,10 +43,8 @@ func checkCreate(at secret.Place, in *sm.CreateSecretInput) error {
 	if in.ClientRequestToken == nil {
 		return errNoToken(secret.ErrInvalidRequest)
 	}
-	for _, t := range in.Tags {
-		if err := secret.CheckTagKey(*t.Key); err != nil {
-			return err
-		}
+	if err := checkTagValues(in.Tags); err != nil {
+		return err
 	}
 	return checkRegions(at, in.AddReplicaRegions)
 }

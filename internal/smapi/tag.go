@@ -6,6 +6,7 @@ import (
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
+	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -18,8 +19,17 @@ func checkTagResource(in *sm.TagResourceInput) error {
 	if err := v.Err(); err != nil {
 		return err
 	}
-	for _, t := range in.Tags {
-		if err := secret.CheckTagKey(*t.Key); err != nil {
+	return checkTagValues(in.Tags)
+}
+
+// checkTagValues refuses keys that are reserved, and values of keyturn's own
+// tags that it does not understand.
+func checkTagValues(tags []types.Tag) error {
+	for _, t := range tagsOf(tags) {
+		if err := secret.CheckTagKey(t.Key); err != nil {
+			return err
+		}
+		if err := scheduler.CheckTag(t); err != nil {
 			return err
 		}
 	}
@@ -27,11 +37,8 @@ func checkTagResource(in *sm.TagResourceInput) error {
 }
 
 func (s *Service) tag(ctx context.Context, in *sm.TagResourceInput) (*sm.TagResourceOutput, error) {
-	return nil, s.edit(ctx, arnOf(in.SecretId), func(tx *sqldb.Tx, _ *secret.Secret) error {
-		if err := s.vault.Tag(ctx, tx, arnOf(in.SecretId), tagsOf(in.Tags)); err != nil {
-			return err
-		}
-		return s.checkTagged(ctx, tx, arnOf(in.SecretId), keysOf(tagsOf(in.Tags)))
+	return nil, s.retag(ctx, arnOf(in.SecretId), keysOf(tagsOf(in.Tags)), func(tx *sqldb.Tx, arn secret.ARN) error {
+		return s.vault.Tag(ctx, tx, arn, tagsOf(in.Tags))
 	})
 }
 
@@ -60,12 +67,25 @@ func checkUntagResource(in *sm.UntagResourceInput) error {
 }
 
 func (s *Service) untag(ctx context.Context, in *sm.UntagResourceInput) (*sm.UntagResourceOutput, error) {
-	return nil, s.edit(ctx, arnOf(in.SecretId), func(tx *sqldb.Tx, _ *secret.Secret) error {
-		if err := s.vault.Untag(ctx, tx, arnOf(in.SecretId), in.TagKeys); err != nil {
+	return nil, s.retag(ctx, arnOf(in.SecretId), in.TagKeys, func(tx *sqldb.Tx, arn secret.ARN) error {
+		return s.vault.Untag(ctx, tx, arn, in.TagKeys)
+	})
+}
+
+// retag changes the tags with these keys, some of which may say when the secret
+// rotates, or when a canary login looks at it.
+func (s *Service) retag(ctx context.Context, arn secret.ARN, keys []string, change func(*sqldb.Tx, secret.ARN) error) error {
+	err := s.edit(ctx, arn, func(tx *sqldb.Tx, _ *secret.Secret) error {
+		if err := change(tx, arn); err != nil {
 			return err
 		}
-		return s.checkTagged(ctx, tx, arnOf(in.SecretId), in.TagKeys)
+		if err := s.sched.TagsChanged(ctx, tx, arn); err != nil {
+			return err
+		}
+		return s.checkTagged(ctx, tx, arn, keys)
 	})
+	s.sched.Poke()
+	return err
 }
 
 // edit changes a secret that callers may change.

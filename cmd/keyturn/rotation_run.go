@@ -1,0 +1,245 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/spf13/cobra"
+
+	"github.com/keyturn/keyturn/keyturnapi"
+)
+
+type runFlags struct {
+	all             bool
+	tags            []string
+	revokeOld       bool
+	parallel        int
+	dryRun          bool
+	continueOnError bool
+	wait            time.Duration
+}
+
+func newRotationRunCommand(a *app) *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "run [SECRET…]",
+		Short: "Rotate many secrets now, as after a leak",
+		Long: `Rotate secrets now, in the order of their names, at most --parallel at a time, and
+wait for the end of each. Which ones: those that are named, or with --all those
+whose rotation is configured; --tag takes of all those that have every tag given.
+
+--revoke-old also ends the old password of each as soon as its rotation has
+succeeded, instead of after its grace period: for passwords that have leaked.
+On AWS that invokes the secret's function, which must be one of keyturn's.
+
+The first failure stops it: rotations under way are waited for, no other begins.
+--continue-on-error goes on instead. The report on stdout tells of every secret;
+the exit code is that of the first failure (see "keyturn help exit-codes").`,
+		Example: `  keyturn rotation run prod/db prod/cache
+  keyturn rotation run --all --tag team=payments --revoke-old --parallel 8
+  keyturn rotation run --all --dry-run -o json`,
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.check(args); err != nil {
+				return err
+			}
+			return a.runRotations(cmd.Context(), args, flags)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&flags.all, "all", false, "every secret whose rotation is configured")
+	f.StringArrayVar(&flags.tags, "tag", nil, "of all, those with this tag, such as team=payments; may be repeated")
+	f.BoolVar(&flags.revokeOld, "revoke-old", false, "end each old password at once")
+	f.IntVar(&flags.parallel, "parallel", 8, "how many at a time")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "only list what would be rotated")
+	f.BoolVar(&flags.continueOnError, "continue-on-error", false, "go on after a failure")
+	f.DurationVar(&flags.wait, "wait", defaultWait, "how long to wait for each")
+	return cmd
+}
+
+func (f runFlags) check(args []string) error {
+	switch {
+	case len(args) > 0 && (f.all || len(f.tags) > 0):
+		return usagef("either name secrets, or choose them by --all and --tag")
+	case len(args) == 0 && !f.all && len(f.tags) == 0:
+		return usagef("which secrets? Name them, or choose them by --all or --tag")
+	case f.parallel < 1:
+		return usagef("--parallel is a number from 1, not %d", f.parallel)
+	case f.wait <= 0:
+		return usagef("--wait is a time such as 5m, not %s", f.wait)
+	}
+	for _, tag := range f.tags {
+		if key, _, ok := strings.Cut(tag, "="); !ok || key == "" {
+			return usagef("--tag is a key and a value, such as team=payments, not %q", tag)
+		}
+	}
+	return nil
+}
+
+// What became of a secret.
+const (
+	runRotated   = "rotated"
+	runRevoked   = "rotated, old password ended"
+	runFailed    = "failed"
+	runUnknown   = "unknown"
+	runNotBegun  = "not begun"
+	runWouldTurn = "would be rotated"
+)
+
+// runEntry is a line of the report.
+type runEntry struct {
+	Name      string
+	ARN       string `json:",omitzero"`
+	VersionID string `json:"VersionId,omitzero"`
+	Outcome   string
+	Error     string  `json:",omitzero"`
+	Seconds   float64 `json:",omitzero"`
+
+	err error
+}
+
+func (a *app) runRotations(ctx context.Context, names []string, flags runFlags) error {
+	cfg, err := a.awsConfig(ctx)
+	if err != nil {
+		return err
+	}
+	entries, err := runEntries(ctx, secretsmanager.NewFromConfig(cfg), names, flags)
+	if err != nil {
+		return err
+	}
+	if !flags.dryRun {
+		r := &incident{app: a, cfg: cfg, flags: flags, entries: entries}
+		r.run(ctx)
+	}
+	if err := a.writeRun(entries); err != nil {
+		return err
+	}
+	return firstFailure(ctx, entries)
+}
+
+// runEntries lists what is to be rotated, by name.
+func runEntries(ctx context.Context, client *secretsmanager.Client, names []string, flags runFlags) (all []*runEntry, err error) {
+	outcome := runNotBegun
+	if flags.dryRun {
+		outcome = runWouldTurn
+	}
+	for _, name := range names {
+		all = append(all, &runEntry{Name: name, Outcome: outcome})
+	}
+	if len(names) == 0 {
+		if all, err = listRotating(ctx, client, flags.tags, outcome); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, func(x, y *runEntry) int { return cmp.Compare(x.Name, y.Name) })
+	return slices.CompactFunc(all, func(x, y *runEntry) bool { return x.Name == y.Name }), nil
+}
+
+func listRotating(ctx context.Context, client *secretsmanager.Client, tags []string, outcome string) (all []*runEntry, err error) {
+	pages := secretsmanager.NewListSecretsPaginator(client, &secretsmanager.ListSecretsInput{MaxResults: aws.Int32(100)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing secrets: %w", err)
+		}
+		for _, s := range page.SecretList {
+			if aws.ToBool(s.RotationEnabled) && isPrimary(s) && hasTags(s.Tags, tags) {
+				all = append(all, &runEntry{Name: aws.ToString(s.Name), ARN: aws.ToString(s.ARN), Outcome: outcome})
+			}
+		}
+	}
+	return all, nil
+}
+
+// isPrimary leaves replicas out: their primary is rotated, in its region.
+func isPrimary(s types.SecretListEntry) bool {
+	region := aws.ToString(s.PrimaryRegion)
+	return region == "" || strings.HasPrefix(aws.ToString(s.ARN), "arn:aws:secretsmanager:"+region+":")
+}
+
+func hasTags(have []types.Tag, wanted []string) bool {
+	for _, tag := range wanted {
+		if !slices.ContainsFunc(have, func(t types.Tag) bool { return aws.ToString(t.Key)+"="+aws.ToString(t.Value) == tag }) {
+			return false
+		}
+	}
+	return true
+}
+
+// firstFailure is the error of the first entry that failed.
+func firstFailure(ctx context.Context, entries []*runEntry) error {
+	failed, begun := 0, len(entries)
+	var first error
+	for _, e := range entries {
+		if e.err != nil {
+			failed++
+			first = cmp.Or(first, e.err)
+		}
+		if e.Outcome == runNotBegun {
+			begun--
+		}
+	}
+	if first == nil {
+		return context.Cause(ctx)
+	}
+	return guided{err: fmt.Errorf("%d of %d rotations failed, %d were not begun: %w", failed, begun, len(entries)-begun, first),
+		hint: hintFor(first), code: exitCode(first)}
+}
+
+func (a *app) writeRun(entries []*runEntry) error {
+	if a.flags.output == outputJSON {
+		return a.writeJSON(entries)
+	}
+	if len(entries) == 0 {
+		return a.println("no secret is chosen")
+	}
+	rows := [][]string{{"NAME", "OUTCOME", "VERSION", "SECONDS", "ERROR"}}
+	for _, e := range entries {
+		took := ""
+		if e.Seconds > 0 {
+			took = fmt.Sprintf("%.1f", e.Seconds)
+		}
+		rows = append(rows, []string{e.Name, e.Outcome, e.VersionID, took, e.Error})
+	}
+	return a.writeTable(rows)
+}
+
+// incident is a run under way.
+type incident struct {
+	*app
+	cfg     aws.Config
+	flags   runFlags
+	entries []*runEntry
+}
+
+// rotateOne rotates a secret and waits for its end.
+func (r *incident) rotateOne(ctx context.Context, e *runEntry) error {
+	client := secretsmanager.NewFromConfig(r.cfg)
+	out, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String(cmp.Or(e.ARN, e.Name))})
+	if err != nil {
+		return fmt.Errorf("rotating the secret: %w", err)
+	}
+	e.ARN, e.VersionID = aws.ToString(out.ARN), aws.ToString(out.VersionId)
+	w := newWatch(r.app, client, keyturnapi.New(r.cfg), out)
+	w.show = func(string) {} // the steps of many at once tell nothing
+	if err := w.run(ctx); err != nil {
+		return err
+	}
+	e.Outcome = runRotated
+	return nil
+}
+
+func runOutcome(err error) string {
+	if errors.Is(err, context.Canceled) || exitCode(err) == exitRotationUnknown {
+		return runUnknown
+	}
+	return runFailed
+}
