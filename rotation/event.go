@@ -38,4 +38,16 @@ type Result struct {
 	// Logins is what StepProve has found: a try for each staged version that
 	// has a value, in the order AWSCURRENT, AWSPENDING, AWSPREVIOUS.
 	Logins []LoginProof `json:"logins,omitempty"`
+	// ChangedAtMicros is when a SingleUser change was made in the database, in
+	// microseconds since 1970: just before the statement, or, if the change is
+	// committed together with the promotion, when COMMIT was answered. 0: not
+	// known, or nothing was changed.
+	ChangedAtMicros int64 `json:"changedAtMicros,omitempty"`
+	// PromotedAtMicros is when the move of AWSCURRENT was answered, in
+	// microseconds since 1970; 0: not known, or it did not move.
+	PromotedAtMicros int64 `json:"promotedAtMicros,omitempty"`
+	// ExposureMicros is how long, at most, the database refused the value of
+	// AWSCURRENT, in microseconds, for a step that both changes and promotes;
+	// nil: not known.
+	ExposureMicros *int64 `json:"exposureMicros,omitempty"`
 }

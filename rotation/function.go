@@ -65,7 +65,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 		return f.prove(ctx, e, s)
 	}
 	if s.has(e.ClientRequestToken, current) && !s.disabled {
-		return f.done(ctx, e)
+		return f.done(ctx, e, s)
 	}
 	if err := s.check(e.ClientRequestToken); err != nil {
 		return Result{}, err
@@ -74,7 +74,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	case StepCreate:
 		return Result{}, f.create(ctx, e)
 	case StepSet:
-		return f.set(ctx, e)
+		return f.set(ctx, e, s)
 	case StepTest:
 		return Result{}, f.test(ctx, e)
 	case StepFinish:
