@@ -24,6 +24,9 @@ type Event struct {
 	SecretID           string `json:"SecretId"`           // the secret's ARN
 	ClientRequestToken string `json:"ClientRequestToken"` // the id of the pending version
 	RotationToken      string `json:"RotationToken,omitempty"`
+	// Rejections is keyturn's own: how many passwords in a row the database has
+	// rejected. createSecret makes the next one longer.
+	Rejections int64 `json:"Rejections,omitempty"`
 }
 
 // Result is a step's answer. AWS ignores it; keyturn's scheduler keeps it in

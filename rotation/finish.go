@@ -79,7 +79,12 @@ func (f *Function) oldWorks(ctx context.Context, old, now document) (bool, error
 		return false, err
 	}
 	defer session.Close()
-	return f.keptBoth(ctx, session, old, now)
+	kept, err := f.keptBoth(ctx, session, old, now)
+	if _, can := session.(DualPassword); can && !kept && err == nil {
+		// Servers that lock accounts count refused logins in a row: end the row.
+		_, _ = works(ctx, f.Engine, now.login)
+	}
+	return kept, err
 }
 
 // retire ends the password that a DualPassword rotation kept. It is keyturn's

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,8 +83,25 @@ func alterRole(user, password string) (string, error) {
 	return "ALTER ROLE " + pgx.Identifier{user}.Sanitize() + " PASSWORD '" + verifier + "'", nil
 }
 
-// needs says what a session must be granted.
+// rejections are the codes with which modules refuse a password in ALTER ROLE,
+// where they mean no login: passwordcheck, credcheck.
+var rejections = []string{"22023", "28000", "28P01"}
+
+// rejected tells whether the server refused the new password.
+func rejected(err error) bool {
+	var e *serverError
+	return errors.As(err, &e) && slices.Contains(rejections, e.code)
+}
+
+// needs explains why ALTER ROLE failed: what the password lacks, or what the
+// session must be granted.
 func (s *session) needs(err error, user string) error {
+	switch {
+	case rejected(err) && strings.Contains(err.Error(), "plain text"):
+		return rotation.Errorf(rotation.ClassPolicy, "the server wants to see passwords in clear text, which would leave them in its log; allow verifiers, by credcheck.encrypted_password_allowed: %w", err)
+	case rejected(err):
+		return rotation.Errorf(rotation.ClassPolicy, "%w: %w", rotation.ErrRejected, err)
+	}
 	if rotation.ClassOf(err) != rotation.ClassPrivilege {
 		return err
 	}
