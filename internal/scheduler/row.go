@@ -42,7 +42,11 @@ CREATE TABLE rotation_runs (
 	outcome TEXT NOT NULL, error_class TEXT NOT NULL, error TEXT NOT NULL, strategy TEXT NOT NULL
 );
 CREATE INDEX rotation_runs_arn ON rotation_runs (arn, id);
-CREATE INDEX rotation_runs_running ON rotation_runs (outcome) WHERE outcome = 'running';`}}
+CREATE INDEX rotation_runs_running ON rotation_runs (outcome) WHERE outcome = 'running';`, `
+-- microseconds since 1970: when setSecret began to change the password; NULL: not told
+ALTER TABLE rotation_runs ADD COLUMN changed_at_micros BIGINT;
+-- how long, at most, the database refused the value of AWSCURRENT; NULL: not known
+ALTER TABLE rotation_runs ADD COLUMN exposure_micros BIGINT;`}}
 
 // What may be under way.
 const (
@@ -98,6 +102,7 @@ type claim struct {
 	step     string
 	function string
 	run      string // the record's id
+	rejected int64  // how many passwords the database has rejected in a row
 }
 
 func newToken() secret.VersionID { return secret.VersionID(uuid.NewString()) }
