@@ -23,8 +23,8 @@ lint: ## format, vet, golangci-lint, govulncheck, go.mod
 bench: ## requests per second beside bare net/http; ARGS=1000,1000000 for other numbers of secrets
 	@KEYTURN_BENCH_SECRETS=$(ARGS) go test -run "^$$" -bench "^BenchmarkHTTP$$" -benchtime 1x -timeout 2h .
 
-soak: ## 200 rotations under load and 50 kills for each database and strategy
-	@KEYTURN_ROTATIONS=200 KEYTURN_KILLS=50 scripts/test.sh -v -timeout 40m -run 'Killed|LoginsUnder' .
+soak: ## 200 rotations under load (KEYTURN_ROTATIONS=1000 for more) and 50 kills for each database and strategy
+	@KEYTURN_ROTATIONS=$${KEYTURN_ROTATIONS:-200} KEYTURN_KILLS=50 scripts/test.sh -v -timeout 4h -run 'Killed|LoginsUnder' .
 
 fuzz: ## every fuzz target, one after another; FUZZTIME=10m for longer
 	@scripts/fuzz.sh $(FUZZTIME)
