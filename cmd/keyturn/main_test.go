@@ -7,11 +7,18 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keyturn/keyturn/internal/dbtest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keyturn": main})
+	testscript.Main(withServers{m}, map[string]func(){"keyturn": main})
 }
+
+// withServers ends the database servers that tests have started.
+type withServers struct{ *testing.M }
+
+func (m withServers) Run() int { return dbtest.Main(m.M) }
 
 // TestScripts runs what needs no server: the scripts read like the manual.
 func TestScripts(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 
 func newRotationCommand(a *app) *cobra.Command {
 	return newGroup("rotation", "See how rotations stand and went",
-		newRotationStatusCommand(a), newRotationTimelineCommand(a))
+		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationRepairCommand(a))
 }
 
 // rotationStatus is the JSON form of "rotation status".
