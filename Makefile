@@ -26,8 +26,8 @@ bench: ## requests per second beside bare net/http; ARGS=1000,1000000 for other 
 rotations: ## rotations per second beside what each database can do alone; a catch-up of 1,000
 	@scripts/test.sh -race=false -timeout 1h -run '^$$' -bench '^Benchmark(Rotations|CatchUp)$$' -benchtime 1x .
 
-soak: ## 200 rotations under load and 50 kills for each database and strategy
-	@KEYTURN_ROTATIONS=200 KEYTURN_KILLS=50 scripts/test.sh -v -timeout 40m -run 'Killed|LoginsUnder' .
+soak: ## 200 rotations under load (KEYTURN_ROTATIONS=1000 for more) and 50 kills for each database and strategy
+	@KEYTURN_ROTATIONS=$${KEYTURN_ROTATIONS:-200} KEYTURN_KILLS=50 scripts/test.sh -v -timeout 4h -run 'Killed|LoginsUnder' .
 
 fuzz: ## every fuzz target, one after another; FUZZTIME=10m for longer
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -158,6 +158,9 @@ func (w *world) survive(t *testing.T, p *process) (interrupted int) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	if _, err := w.recorded(ctx, token); err != nil {
+		t.Fatalf("the rotation does not end: %v\n%s", err, p.output.String())
+	}
 	got, err := w.settled(ctx)
 	if err != nil || got != token {
 		t.Fatalf("AWSCURRENT is on %s, not on %s: %v\n%s", got, token, err, p.output.String())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/dbserver"
 	"github.com/keyturn/keyturn/internal/dbtest"
+	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/rotation"
 	"github.com/keyturn/keyturn/rotation/mysql"
 	"github.com/keyturn/keyturn/rotation/postgres"
@@ -94,13 +96,14 @@ func everyStrategy(t testing.TB) (all []account) {
 // world is a server with a secret for an account.
 type world struct {
 	secrets *secretsmanager.Client
+	records *keyturnapi.Client
 	account account
 	secret  string
 }
 
 func newWorld(t testing.TB, cfg aws.Config, a account) *world {
 	t.Helper()
-	w := &world{secrets: secretsmanager.NewFromConfig(cfg), account: a, secret: "app/" + a.user}
+	w := &world{secrets: secretsmanager.NewFromConfig(cfg), records: keyturnapi.New(cfg), account: a, secret: "app/" + a.user}
 	_, err := lambda.NewFromConfig(cfg).AddPermission(t.Context(), &lambda.AddPermissionInput{FunctionName: aws.String(a.function()),
 		StatementId: aws.String("rotation-" + a.user), Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("secretsmanager.amazonaws.com")})
 	if err != nil {
@@ -147,6 +150,26 @@ func (w *world) settled(ctx context.Context) (current string, err error) {
 		select {
 		case <-ctx.Done():
 			return "", fmt.Errorf("waiting for a rotation: %w", ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// recorded waits until the rotation to a version has ended, and returns its
+// records, newest first. A near-atomic rotation has its labels before that.
+func (w *world) recorded(ctx context.Context, version string) ([]keyturnapi.RotationRun, error) {
+	for {
+		out, err := w.records.ListRotations(ctx, &keyturnapi.ListRotationsInput{SecretID: w.secret, MaxResults: 20})
+		if err != nil {
+			return nil, err
+		}
+		runs := slices.DeleteFunc(out.Runs, func(r keyturnapi.RotationRun) bool { return r.VersionID != version || r.Kind != "rotation" })
+		if len(runs) > 0 && runs[0].Step == rotation.StepFinish && runs[0].Outcome == "succeeded" {
+			return runs, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for a rotation: %w", ctx.Err())
 		case <-time.After(2 * time.Millisecond):
 		}
 	}

@@ -18,8 +18,10 @@ type RotationRun struct {
 	ErrorClass string     `json:"ErrorClass,omitempty"` // dns, tcp, tls, auth, privilege, policy, timeout, api
 	Error      string     `json:"Error,omitempty"`      // what went wrong; never holds a value
 	Strategy   string     `json:"Strategy,omitempty"`   // SingleUser or DualPassword
-	// ExposureMicros is how long the database refused AWSCURRENT, in
-	// microseconds, as far as the step could measure it; absent: not known.
+	// ExposureMicros is how long, at most, the database refused the value of
+	// AWSCURRENT, in microseconds. It is told by the step that ended that: setSecret
+	// where the change is committed together with the promotion, else finishSecret.
+	// Absent: not known, or another step tells it.
 	ExposureMicros *int64 `json:"ExposureMicros,omitempty"`
 }
 

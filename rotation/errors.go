@@ -49,8 +49,21 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrorType returns the class: AWS Lambda shows it as errorType.
-func (e *Error) ErrorType() string { return string(e.Class) }
+// ErrRejected is the reason why a server refuses a new password that another
+// one may satisfy: its rules for passwords, or the account's history.
+var ErrRejected = errors.New("the server's password rules refuse the new password")
+
+// TypeRejected is the ErrorType of errors that match ErrRejected. Their class is
+// ClassPolicy.
+const TypeRejected = "rejected"
+
+// ErrorType returns the class, or TypeRejected: AWS Lambda shows it as errorType.
+func (e *Error) ErrorType() string {
+	if e.Class == ClassPolicy && errors.Is(e.Err, ErrRejected) {
+		return TypeRejected
+	}
+	return string(e.Class)
+}
 
 // ClassOf returns the class of the first *Error in err's chain, "" if there is
 // none.

@@ -24,6 +24,9 @@ type Event struct {
 	SecretID           string `json:"SecretId"`           // the secret's ARN
 	ClientRequestToken string `json:"ClientRequestToken"` // the id of the pending version
 	RotationToken      string `json:"RotationToken,omitempty"`
+	// Rejections is keyturn's own: how many passwords in a row the database has
+	// rejected. createSecret makes the next one longer.
+	Rejections int64 `json:"Rejections,omitempty"`
 }
 
 // Result is a step's answer. AWS ignores it; keyturn's scheduler keeps it in
@@ -40,4 +43,16 @@ type Result struct {
 	Logins []LoginProof `json:"logins,omitempty"`
 	// Plan is the answer of StepPlan and StepRehearse.
 	Plan *Plan `json:"plan,omitempty"`
+	// ChangedAtMicros is when a SingleUser change was made in the database, in
+	// microseconds since 1970: just before the statement, or, if the change is
+	// committed together with the promotion, when COMMIT was answered. 0: not
+	// known, or nothing was changed.
+	ChangedAtMicros int64 `json:"changedAtMicros,omitempty"`
+	// PromotedAtMicros is when the move of AWSCURRENT was answered, in
+	// microseconds since 1970; 0: not known, or it did not move.
+	PromotedAtMicros int64 `json:"promotedAtMicros,omitempty"`
+	// ExposureMicros is how long, at most, the database refused the value of
+	// AWSCURRENT, in microseconds, for a step that both changes and promotes;
+	// nil: not known.
+	ExposureMicros *int64 `json:"exposureMicros,omitempty"`
 }

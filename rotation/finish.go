@@ -26,13 +26,23 @@ func (f *Function) finish(ctx context.Context, e Event, s staging) (Result, erro
 	if _, err := f.Secrets.UpdateSecretVersionStage(ctx, in); err != nil {
 		return Result{}, Errorf(ClassAPI, "moving AWSCURRENT to version %s: %w", e.ClientRequestToken, err)
 	}
-	return f.outcome(ctx, p.current, p.pending), nil
+	promoted := f.now()
+	r := f.outcome(ctx, p.current, p.pending)
+	r.PromotedAtMicros = promoted.UnixMicro()
+	return r, nil
 }
 
-// done answers a step whose token is AWSCURRENT already. Only finishSecret has
-// an answer to repeat.
-func (f *Function) done(ctx context.Context, e Event) (Result, error) {
-	if e.Step != StepFinish {
+// done answers a step whose token is AWSCURRENT already. While AWSPENDING is
+// beside it, setSecret and testSecret look all the same: a near-atomic change
+// moves AWSCURRENT before its COMMIT, which may have failed.
+func (f *Function) done(ctx context.Context, e Event, s staging) (Result, error) {
+	rotates := s.has(e.ClientRequestToken, pending)
+	switch {
+	case e.Step == StepSet && rotates:
+		return f.set(ctx, e, s)
+	case e.Step == StepTest && rotates:
+		return Result{}, f.test(ctx, e)
+	case e.Step != StepFinish:
 		return Result{}, nil
 	}
 	cur, err := f.read(ctx, e.SecretID, "", current)
@@ -72,7 +82,12 @@ func (f *Function) oldWorks(ctx context.Context, old, now document) (bool, error
 		return false, err
 	}
 	defer session.Close()
-	return f.keptBoth(ctx, session, old, now)
+	kept, err := f.keptBoth(ctx, session, old, now)
+	if _, can := session.(DualPassword); can && !kept && err == nil {
+		// Servers that lock accounts count refused logins in a row: end the row.
+		_, _ = works(ctx, f.Engine, now.login)
+	}
+	return kept, err
 }
 
 // retire ends the password that a DualPassword rotation kept. It is keyturn's

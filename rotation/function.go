@@ -45,10 +45,14 @@ type PasswordRules struct {
 // and pgpass.
 const SafeExclusions = "!\"#$%&'()*+,-/:;<=>?@[\\]^`{|}~"
 
+// widerExclusions allow + , - = and ~ beside the characters of SafeExclusions.
+const widerExclusions = "!\"#$%&'()*/:;<>?@[\\]^`{|}"
+
 const (
-	defaultLength = 32
-	defaultGrace  = 24 * time.Hour
-	retireAgain   = 15 * time.Minute // a retireSecret that came during a rotation
+	defaultLength   = 32
+	longestPassword = 128
+	defaultGrace    = 24 * time.Hour
+	retireAgain     = 15 * time.Minute // a retireSecret that came during a rotation
 )
 
 // Handle runs the step that the event names. Every step may be repeated, also
@@ -62,7 +66,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 		return own(ctx, e, s)
 	}
 	if s.has(e.ClientRequestToken, current) && !s.disabled {
-		return f.done(ctx, e)
+		return f.done(ctx, e, s)
 	}
 	if err := s.check(e.ClientRequestToken); err != nil {
 		return Result{}, err
@@ -71,7 +75,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	case StepCreate:
 		return Result{}, f.create(ctx, e)
 	case StepSet:
-		return f.set(ctx, e)
+		return f.set(ctx, e, s)
 	case StepTest:
 		return Result{}, f.test(ctx, e)
 	case StepFinish:
@@ -110,7 +114,7 @@ func (f *Function) create(ctx context.Context, e Event) error {
 	if !isNotFound(err) {
 		return err
 	}
-	text, err := f.next(ctx, cur)
+	text, err := f.next(ctx, cur, e.Rejections)
 	if err != nil {
 		return err
 	}
@@ -118,12 +122,12 @@ func (f *Function) create(ctx context.Context, e Event) error {
 }
 
 // next returns the value that follows: the same text with a new password.
-func (f *Function) next(ctx context.Context, cur document) (string, error) {
+func (f *Function) next(ctx context.Context, cur document, rejections int64) (string, error) {
 	login, err := strategyOf(cur).Next(cur.login)
 	if err != nil {
 		return "", err
 	}
-	password, err := f.randomPassword(ctx)
+	password, err := f.randomPassword(ctx, f.Password.after(rejections))
 	if err != nil {
 		return "", err
 	}
@@ -138,14 +142,24 @@ func (f *Function) next(ctx context.Context, cur document) (string, error) {
 	return renamed.with("username", login.Username)
 }
 
-func (f *Function) randomPassword(ctx context.Context) (string, error) {
-	r := f.Password
+// after returns the rules for the password that follows n rejected ones: it is
+// longer, and from the second on it has more punctuation, unless the rules say
+// which characters to exclude.
+func (r PasswordRules) after(n int64) PasswordRules {
 	if r.Length == 0 {
 		r.Length = defaultLength
 	}
-	if r.ExcludeCharacters == "" {
+	if r.ExcludeCharacters == "" && n < 2 {
 		r.ExcludeCharacters = SafeExclusions
 	}
+	if r.ExcludeCharacters == "" {
+		r.ExcludeCharacters = widerExclusions
+	}
+	r.Length = min(r.Length+min(n, 2)*r.Length/2, max(r.Length, longestPassword))
+	return r
+}
+
+func (f *Function) randomPassword(ctx context.Context, r PasswordRules) (string, error) {
 	out, err := f.Secrets.GetRandomPassword(ctx, &secretsmanager.GetRandomPasswordInput{
 		PasswordLength:          aws.Int64(r.Length),
 		ExcludeCharacters:       aws.String(r.ExcludeCharacters),

@@ -145,11 +145,11 @@ func (*Function) dropAll(ctx context.Context, maker Rehearser, name string) erro
 
 // standIn is the value of AWSCURRENT with a throw-away user in it.
 func (f *Function) standIn(ctx context.Context, e Event, cur document) (document, error) {
-	password, err := f.randomPassword(ctx)
+	password, err := f.randomPassword(ctx, f.Password.after(0))
 	if err != nil {
 		return document{}, err
 	}
-	mark, err := f.randomPassword(ctx)
+	mark, err := f.randomPassword(ctx, f.Password.after(0))
 	if err != nil {
 		return document{}, err
 	}

@@ -6,56 +6,6 @@ import (
 	"fmt"
 )
 
-// set makes the pending password valid in the database: look, then act. Only a
-// login that the server refused means "not yet": on any other failure nobody
-// knows what the database holds, and acting on doubt can end the password that
-// AWSCURRENT needs.
-func (f *Function) set(ctx context.Context, e Event) (Result, error) {
-	p, err := f.readPair(ctx, e)
-	if err != nil {
-		return Result{}, err
-	}
-	session, err := f.connect(ctx, p.pending.login)
-	if err == nil {
-		defer session.Close()
-		return f.settle(ctx, session, p)
-	}
-	if ClassOf(err) != ClassAuth {
-		return Result{}, explain("logging in with the pending password", err)
-	}
-	c, err := f.change(ctx, e, p)
-	if err != nil {
-		return Result{}, err
-	}
-	defer c.Session.Close()
-	strategy, err := f.allowed(ctx, p, c)
-	if err != nil {
-		return Result{}, explain("logging in with the current password", err)
-	}
-	strategy, err = apply(ctx, strategy, c)
-	if err != nil {
-		return Result{}, explain("changing the password", err)
-	}
-	return Result{Strategy: strategy}, nil
-}
-
-// allowed returns the secret's strategy, but SingleUser if AWSCURRENT is
-// refused by the database: then there is nothing worth keeping, and a password
-// that somebody has set behind the secret's back must not stay.
-func (f *Function) allowed(ctx context.Context, p pair, c Change) (string, error) {
-	valid := c.Current.Password == p.current.login.Password
-	if p.current.masterARN != "" {
-		var err error
-		if valid, err = works(ctx, f.Engine, p.current.login); err != nil {
-			return "", err
-		}
-	}
-	if !valid {
-		return StrategySingleUser, nil
-	}
-	return p.current.strategy, nil
-}
-
 // settle is set when the pending password already works: an earlier attempt
 // got this far. What it did shows in whether the current one works as well.
 func (f *Function) settle(ctx context.Context, session Session, p pair) (Result, error) {
@@ -79,7 +29,7 @@ func (f *Function) keptBoth(ctx context.Context, newer Session, older, now docum
 	if _, can := newer.(DualPassword); !can || now.strategy == StrategySingleUser {
 		return false, nil
 	}
-	if !older.login.sameAccount(now.login) || older.login.Password == now.login.Password {
+	if older.login.Password == "" || !older.login.sameAccount(now.login) || older.login.Password == now.login.Password {
 		return false, nil
 	}
 	return works(ctx, f.Engine, now.login.withPassword(older.login.Password))
@@ -101,31 +51,6 @@ func apply(ctx context.Context, strategy string, c Change) (string, error) {
 // happened, and nothing but the account or the server stands in its way.
 func refused(err error) bool {
 	return errors.Is(err, ErrNoDualPassword) || ClassOf(err) == ClassPrivilege
-}
-
-// change logs in as whoever may change the password: the administrator of
-// masterarn if the secret names one, else the account itself by its current
-// password, or by its previous one as AWS's templates do.
-func (f *Function) change(ctx context.Context, e Event, p pair) (Change, error) {
-	c := Change{Engine: f.Engine, Current: p.current.login, Pending: p.pending.login}
-	prev, err := f.previousLogin(ctx, e, p.current)
-	if err != nil {
-		return Change{}, err
-	}
-	c.Previous = prev
-	if p.current.masterARN != "" {
-		c.Session, err = f.connectAdmin(ctx, p.current)
-		return c, err
-	}
-	c.Session, err = f.connect(ctx, c.Current)
-	if ClassOf(err) == ClassAuth && prev.Password != "" {
-		c.Current, c.Previous = prev, Login{}
-		c.Session, err = f.connect(ctx, prev)
-	}
-	if err != nil {
-		return Change{}, explain("logging in with the current password", err)
-	}
-	return c, nil
 }
 
 // previousLogin returns AWSPREVIOUS's login, or none if there is no such

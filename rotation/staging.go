@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -21,6 +22,7 @@ const (
 type staging struct {
 	disabled bool
 	labels   map[string][]string // :: version id → staging labels
+	changed  time.Time           // LastChangedDate; zero if it is not told
 }
 
 // staging asks Secrets Manager.
@@ -30,7 +32,7 @@ func (f *Function) staging(ctx context.Context, secretID string) (staging, error
 		return staging{}, Errorf(ClassAPI, "describing the secret: %w", err)
 	}
 	disabled := out.RotationEnabled != nil && !*out.RotationEnabled
-	return staging{disabled, out.VersionIdsToStages}, nil
+	return staging{disabled, out.VersionIdsToStages, aws.ToTime(out.LastChangedDate)}, nil
 }
 
 // has tells whether a version carries a label.

@@ -20,7 +20,8 @@ func newRotationCommand(a *app) *cobra.Command {
 	return newGroup("rotation", "See how rotations stand and went",
 		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationHealCommand(a),
 		newRotationPlanCommand(a), newRotationAdoptCommand(a),
-		newRotationExplainCommand(a), newRotationRunCommand(a))
+		newRotationExplainCommand(a), newRotationRunCommand(a),
+		newRotationRepairCommand(a))
 }
 
 // rotationStatus is the JSON form of "rotation status".

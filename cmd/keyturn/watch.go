@@ -34,6 +34,7 @@ type watch struct {
 	records *keyturnapi.Client // nil once the server turned out not to be keyturn
 	arn     string
 	version string
+	since   time.Time // steps that began until then are of no interest
 	show    func(text string)
 	pending bool                     // AWSPENDING was seen on the version
 	runs    []keyturnapi.RotationRun // of the version, newest first
@@ -105,7 +106,7 @@ func (w *watch) readRecords(ctx context.Context) error {
 		return fmt.Errorf("reading the rotation's record: %w", err)
 	}
 	w.runs = slices.DeleteFunc(out.Runs, func(r keyturnapi.RotationRun) bool {
-		return r.VersionID != w.version || r.Kind != kindRotation
+		return r.VersionID != w.version || r.Kind != kindRotation || !r.Started.After(w.since)
 	})
 	w.next = out.Next
 	if len(w.runs) > 0 && w.runs[0].Outcome == outcomeRunning {

@@ -128,12 +128,15 @@ func (s *Scheduler) Start(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, tok
 }
 
 // startAgain starts a rotation whose version is staged already: the request is
-// a repetition, or the rotation was cancelled, or the version staged by hand.
+// a repetition, or the rotation was cancelled, or the version staged by hand. One
+// that waits for its next attempt tries at once.
 func (s *Scheduler) startAgain(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, token secret.VersionID) error {
 	r, err := load(ctx, tx, arn)
 	switch {
-	case err != nil || r.kind == rotating:
+	case err != nil:
 		return err
+	case r.kind == rotating:
+		return r.retry(ctx, tx)
 	case r.kind == trial:
 		return ErrIncomplete
 	}
@@ -183,8 +186,16 @@ func (r *row) putRetirementBack(now time.Time) {
 // Retry makes a rotation that waits for its next attempt try at once.
 func (s *Scheduler) Retry(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
 	r, err := load(ctx, tx, arn)
-	if err != nil || r == nil || r.kind == idle || r.leaseUntil.After(tx.Now) {
+	if err != nil || r == nil || r.kind == idle {
 		return err
+	}
+	return r.retry(ctx, tx)
+}
+
+// retry makes what is under way try at once, unless a worker is at it.
+func (r *row) retry(ctx context.Context, tx *sqldb.Tx) error {
+	if r.leaseUntil.After(tx.Now) {
+		return nil
 	}
 	r.tryAt = tx.Now
 	return r.save(ctx, tx)

@@ -53,9 +53,6 @@ func (s *Scheduler) measured(ctx context.Context, c *claim) outcome {
 		failed = class(o.err)
 	}
 	s.meter.StepEnded(c.step, failed, s.now().Sub(start))
-	if e := o.answer.ExposureMicros; e != nil {
-		s.meter.Exposed(time.Duration(*e) * time.Microsecond)
-	}
 	return o
 }
 

@@ -49,7 +49,11 @@ ALTER TABLE rotations ADD COLUMN blackout TEXT NOT NULL DEFAULT '';
 -- a row that waits for others at its database host has no wake_at meanwhile
 ALTER TABLE rotations ADD COLUMN queue TEXT NOT NULL DEFAULT ''; -- a keyed hash of the host
 ALTER TABLE rotations ADD COLUMN queued_at BIGINT;
-CREATE INDEX rotations_queue ON rotations (queue, queued_at) WHERE queued_at IS NOT NULL;`}}
+CREATE INDEX rotations_queue ON rotations (queue, queued_at) WHERE queued_at IS NOT NULL;`, `
+-- microseconds since 1970: when setSecret began to change the password; NULL: not told
+ALTER TABLE rotation_runs ADD COLUMN changed_at_micros BIGINT;
+-- how long, at most, the database refused the value of AWSCURRENT; NULL: not known
+ALTER TABLE rotation_runs ADD COLUMN exposure_micros BIGINT;`}}
 
 // What may be under way.
 const (
@@ -105,6 +109,7 @@ type claim struct {
 	step     string
 	function string
 	run      string // the record's id
+	rejected int64  // how many passwords the database has rejected in a row
 }
 
 func newToken() secret.VersionID { return secret.VersionID(uuid.NewString()) }

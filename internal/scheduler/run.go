@@ -25,6 +25,9 @@ type Run struct {
 	ErrorClass string
 	Error      string
 	Strategy   string
+	// ExposureMicros is how long, at most, the database refused the value of
+	// AWSCURRENT, in microseconds; nil: not known, or another step tells it.
+	ExposureMicros *int64
 }
 
 // maxError bounds, in bytes, what is kept of a function's error.
@@ -78,8 +81,9 @@ func endRun(ctx context.Context, tx *sqldb.Tx, id string, o outcome) error {
 	case o.err != nil:
 		result, errClass, text = "failed", class(o.err), shown(o.err)
 	}
-	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $2, outcome = $3, error_class = $4, error = $5, strategy = $6
-		WHERE id = $1`, id, sqldb.Millis(tx.Now), result, errClass, text, o.answer.Strategy)
+	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $2, outcome = $3, error_class = $4, error = $5, strategy = $6,
+			changed_at_micros = NULLIF($7, 0), exposure_micros = $8
+		WHERE id = $1`, id, sqldb.Millis(tx.Now), result, errClass, text, o.answer.Strategy, o.answer.ChangedAtMicros, o.exposure)
 	if err != nil {
 		return fmt.Errorf("recording a step's end: %w", err)
 	}
@@ -123,7 +127,7 @@ func interruptRuns(ctx context.Context, tx *sqldb.Tx) error {
 
 // Runs returns the latest records of a secret, newest first.
 func (s *Scheduler) Runs(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, limit int64) ([]Run, error) {
-	rows, err := tx.Query(ctx, `SELECT version_id, kind, step, attempt, started_at, ended_at, outcome, error_class, error, strategy
+	rows, err := tx.Query(ctx, `SELECT version_id, kind, step, attempt, started_at, ended_at, outcome, error_class, error, strategy, exposure_micros
 		FROM rotation_runs WHERE arn = $1 ORDER BY id DESC LIMIT $2`, arn, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading rotation records: %w", err)
@@ -145,7 +149,7 @@ func scanRun(rows *sql.Rows) (Run, error) {
 	var started int64
 	var ended sql.NullInt64
 	err := rows.Scan(&r.VersionID, &r.Kind, &r.Step, &r.Attempt, &started, &ended,
-		&r.Outcome, &r.ErrorClass, &r.Error, &r.Strategy)
+		&r.Outcome, &r.ErrorClass, &r.Error, &r.Strategy, &r.ExposureMicros)
 	r.Started, r.Ended = time.UnixMilli(started).UTC(), sqldb.Time(ended)
 	return r, err
 }

@@ -263,8 +263,12 @@ func (s *Scheduler) beginStep(ctx context.Context, tx *sqldb.Tx, r *row) (*claim
 	if err != nil {
 		return nil, err
 	}
-	return &claim{arn: r.arn, epoch: r.epoch, kind: r.kind, token: r.token, step: r.step,
-		function: r.function, run: run}, nil
+	c := &claim{arn: r.arn, epoch: r.epoch, kind: r.kind, token: r.token, step: r.step,
+		function: r.function, run: run}
+	if c.step == stepCreate {
+		c.rejected, err = rejections(ctx, tx, c.arn)
+	}
+	return c, err
 }
 
 // recover takes over from a process that ended: a data folder has one server at

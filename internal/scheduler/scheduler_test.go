@@ -45,7 +45,10 @@ func (h *house) now() time.Time {
 	return time.Now()
 }
 
-type event struct{ Step, SecretId, ClientRequestToken string }
+type event struct {
+	Step, SecretId, ClientRequestToken string
+	Rejections                         int64
+}
 
 func newHouse(t *testing.T) *house { return newHouseWith(t, func(*scheduler.Config) {}) }
 

@@ -18,12 +18,17 @@ type event struct {
 	SecretID           string `json:"SecretId"`
 	ClientRequestToken string `json:"ClientRequestToken"`
 	RotationToken      string `json:"RotationToken"`
+	// Rejections is ours: how many passwords in a row the database has rejected,
+	// so that createSecret makes one that fits better.
+	Rejections int64 `json:"Rejections,omitempty"`
 }
 
 // answer is what keyturn's own functions say beyond what AWS asks of them.
 type answer struct {
 	Strategy           string `json:"strategy"`
 	RetireAfterSeconds int64  `json:"retireAfterSeconds"`
+	ChangedAtMicros    int64  `json:"changedAtMicros"`
+	PromotedAtMicros   int64  `json:"promotedAtMicros"`
 	ExposureMicros     *int64 `json:"exposureMicros"`
 
 	Logins []Login `json:"logins"` // of proveSecret
@@ -31,8 +36,9 @@ type answer struct {
 
 // outcome is how one step ended.
 type outcome struct {
-	answer answer
-	err    error
+	answer   answer
+	err      error
+	exposure *int64 // see Run.ExposureMicros
 	// interrupted: the server stops; the step is no failure and runs again.
 	interrupted bool
 }
@@ -54,7 +60,7 @@ func (s *Scheduler) carry(ctx context.Context, c *claim) {
 func (s *Scheduler) invoke(ctx context.Context, c *claim) outcome {
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
-	payload, err := json.Marshal(event{Step: c.step, SecretID: string(c.arn), ClientRequestToken: string(c.token), RotationToken: c.run})
+	payload, err := json.Marshal(event{Step: c.step, SecretID: string(c.arn), ClientRequestToken: string(c.token), RotationToken: c.run, Rejections: c.rejected})
 	if err != nil {
 		return outcome{err: err}
 	}
@@ -95,6 +101,12 @@ func (s *Scheduler) settle(ctx context.Context, c *claim, o outcome) (next *clai
 			if o.err, err = s.promoted(ctx, tx, c); err != nil {
 				return err
 			}
+		}
+		if o.exposure, err = exposure(ctx, tx, c, o); err != nil {
+			return err
+		}
+		if e := o.exposure; e != nil {
+			tx.OnCommit(func() { s.meter.Exposed(time.Duration(*e) * time.Microsecond) })
 		}
 		if err := endRun(ctx, tx, c.run, o); err != nil {
 			return err
@@ -203,7 +215,10 @@ func (s *Scheduler) again(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) 
 		return r.save(ctx, tx)
 	}
 	s.noteFailed(tx, r, o.err)
-	r.tryAt = tx.Now.Add(backoff(r.attempt))
+	if r.kind == rotating && r.step == stepSet && isRejected(o.err) {
+		return s.renew(ctx, tx, r)
+	}
+	r.tryAt = tx.Now.Add(pause(r, o.err))
 	r.attempt++
 	if r.kind == rotating && r.step == stepTest && class(o.err) == "auth" {
 		r.step = stepSet // the database does not have the pending password
@@ -226,6 +241,9 @@ func backoff(n int64) time.Duration {
 // class is the error class that a function told, or what can be said without.
 func class(err error) string {
 	if f, ok := errors.AsType[*FunctionError](err); ok && f.Type != "" {
+		if f.Type == rejected {
+			return "policy"
+		}
 		return f.Type
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

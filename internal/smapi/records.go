@@ -68,5 +68,5 @@ func addState(out *keyturnapi.ListRotationsOutput, state *scheduler.State) {
 
 func record(r scheduler.Run) keyturnapi.RotationRun {
 	return keyturnapi.RotationRun{VersionID: string(r.VersionID), Kind: r.Kind, Step: r.Step, Attempt: r.Attempt,
-		Started: r.Started, Ended: r.Ended, Outcome: r.Outcome, ErrorClass: r.ErrorClass, Error: r.Error, Strategy: r.Strategy}
+		Started: r.Started, Ended: r.Ended, Outcome: r.Outcome, ErrorClass: r.ErrorClass, Error: r.Error, Strategy: r.Strategy, ExposureMicros: r.ExposureMicros}
 }

@@ -96,10 +96,19 @@ func (m *mysql) addTo(ctx context.Context, a account, password, keep string) err
 	}
 	if second {
 		if err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, keep); err != nil {
-			return err
+			return again(err)
 		}
 	}
 	return m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ? RETAIN CURRENT PASSWORD", a.user, a.host, password)
+}
+
+// again is the error of setting a password that the account has already: no new
+// one satisfies a rule that forbids that, so it does not match ErrRejected.
+func again(err error) error {
+	if !errors.Is(err, rotation.ErrRejected) {
+		return err
+	}
+	return rotation.Errorf(rotation.ClassPolicy, "keeping the current password: %s", err.Error())
 }
 
 // hasSecond tells whether an account has a secondary password.

@@ -17,6 +17,8 @@ const (
 	errSyntax         = 1064 // ER_PARSE_ERROR
 	errUnknownColumn  = 1054 // ER_BAD_FIELD_ERROR
 	errOptionPrevents = 1290 // ER_OPTION_PREVENTS_STATEMENT
+	errNotValid       = 1819 // ER_NOT_VALID_PASSWORD
+	errHistory        = 3638 // ER_CREDENTIALS_CONTRADICT_TO_HISTORY
 	errWrongCurrent   = 3891 // ER_INCORRECT_CURRENT_PASSWORD
 	errMissingCurrent = 3892 // ER_MISSING_CURRENT_PASSWORD
 )
@@ -32,18 +34,19 @@ var classes = map[uint16]rotation.Class{
 	1227: rotation.ClassPrivilege, // ER_SPECIFIC_ACCESS_DENIED_ERROR
 	1410: rotation.ClassPrivilege, // ER_CANT_CREATE_USER_WITH_GRANT
 	3879: rotation.ClassPrivilege, // ER_DB_ACCESS_DENIED
-	1819: rotation.ClassPolicy,    // ER_NOT_VALID_PASSWORD
 	1820: rotation.ClassPolicy,    // ER_MUST_CHANGE_PASSWORD
 	1862: rotation.ClassPolicy,    // ER_MUST_CHANGE_PASSWORD_LOGIN
 	3118: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED
-	3638: rotation.ClassPolicy,    // ER_CREDENTIALS_CONTRADICT_TO_HISTORY
 	3955: rotation.ClassPolicy,    // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
-	4150: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
+	4150: rotation.ClassPolicy,    // ER_USER_IS_BLOCKED of MariaDB
+	4151: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
 	1699: rotation.ClassPolicy,    // ER_SET_PASSWORD_AUTH_PLUGIN
 	3159: rotation.ClassTLS,       // ER_SECURE_TRANSPORT_REQUIRED
 	1205: rotation.ClassTimeout,   // ER_LOCK_WAIT_TIMEOUT
 	3024: rotation.ClassTimeout,   // ER_QUERY_TIMEOUT
 
+	errNotValid:       rotation.ClassPolicy,
+	errHistory:        rotation.ClassPolicy,
 	errWrongCurrent:   rotation.ClassPolicy,
 	errMissingCurrent: rotation.ClassPolicy,
 }
@@ -129,6 +132,9 @@ func (c *conn) statementError(ctx context.Context, err error, args []any) error 
 		}
 	}
 	class, cause := classify(ctx, err, secrets...)
+	if isServer(cause, errNotValid) || isServer(cause, errHistory) {
+		cause = fmt.Errorf("%w: %w", rotation.ErrRejected, cause)
+	}
 	if hint := statementHint(cause); hint != "" {
 		return rotation.Errorf(class, "%w; %s", cause, hint)
 	}
@@ -139,8 +145,8 @@ func statementHint(cause error) string {
 	switch {
 	case isServer(cause, errOptionPrevents), isServer(cause, 1836), isServer(cause, 3100):
 		return "a reader or replica cannot change passwords (name the writer's endpoint as host), and a MariaDB with strict_password_validation takes no hashes"
-	case isServer(cause, 1819), isServer(cause, 3638):
-		return "the server's password rules refuse it; see the rules of the function, such as PASSWORD_LENGTH and EXCLUDE_CHARACTERS, and the account's password history"
+	case isServer(cause, errNotValid), isServer(cause, errHistory):
+		return "see the rules of the function, such as PASSWORD_LENGTH and EXCLUDE_CHARACTERS, and the account's password history"
 	}
 	return ""
 }

@@ -101,23 +101,12 @@ type session struct {
 
 // SetPassword implements rotation.Session. One simple query holds the whole
 // transaction.
-//
-// SET ROLE NONE: a login role may be set to act as another one, which may not
-// change the password of the first. synchronous_commit: a change that a crash
-// of the server can undo must not be promoted.
 func (s *session) SetPassword(ctx context.Context, user, password string) error {
-	verifier, err := newVerifier(password)
+	alter, err := alterRole(user, password)
 	if err != nil {
 		return err
 	}
-	role := pgx.Identifier{user}.Sanitize()
-	err = s.exec(ctx, "BEGIN; SET LOCAL ROLE NONE; SET LOCAL synchronous_commit = on; "+
-		"ALTER ROLE "+role+" PASSWORD '"+verifier+"'; COMMIT")
-	if rotation.ClassOf(err) == rotation.ClassPrivilege && user != s.login.Username {
-		return rotation.Errorf(rotation.ClassPrivilege, "changing the password of %s needs CREATEROLE, and from PostgreSQL 16 on ADMIN OPTION: GRANT %s TO %s WITH ADMIN OPTION: %w",
-			user, role, pgx.Identifier{s.login.Username}.Sanitize(), err)
-	}
-	return err
+	return s.needs(s.exec(ctx, begin+bounded+alter+"; COMMIT"), user)
 }
 
 // Close ends the connection.

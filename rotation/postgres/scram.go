@@ -21,11 +21,11 @@ const (
 // normalize it, as every client does in its own way.
 func newVerifier(password string) (string, error) {
 	if password == "" {
-		return "", rotation.Errorf(rotation.ClassPolicy, "the new password is empty")
+		return "", rotation.Errorf(rotation.ClassPolicy, "%w: it is empty", rotation.ErrRejected)
 	}
 	for _, r := range password {
 		if r < ' ' || r > '~' {
-			return "", rotation.Errorf(rotation.ClassPolicy, "the new password has characters outside printable ASCII; exclude them")
+			return "", rotation.Errorf(rotation.ClassPolicy, "%w: it has characters outside printable ASCII", rotation.ErrRejected)
 		}
 	}
 	salt := make([]byte, saltLength)

@@ -85,8 +85,23 @@ func crashOnce(w *world, strategy string, n int) (died bool) {
 		w.want("after the crash", true, w.login("AWSCURRENT").Password)
 	}
 	w.outage.revive()
+	if w.product == dbserver.Postgres {
+		w.wantPair("after the crash")
+	}
 	w.replay(strategy, old, last == rotation.StepRetire)
 	return died
+}
+
+// wantPair checks what a near-atomic rotation keeps true at every moment: the
+// password of AWSCURRENT or that of AWSPREVIOUS is the one that logs in.
+func (w *world) wantPair(when string) {
+	w.t.Helper()
+	if w.valid(w.login("AWSCURRENT").Password) {
+		return
+	}
+	if w.store.value(secretID, "AWSPREVIOUS") == "" || !w.valid(w.login("AWSPREVIOUS").Password) {
+		w.t.Errorf("%s: neither AWSCURRENT nor AWSPREVIOUS logs in", when)
+	}
 }
 
 // attempt runs the steps as a scheduler does until one fails, and returns the

@@ -16,8 +16,8 @@ import (
 
 // outage ends a process after its n-th outside effect, in the worst way: the
 // effect has happened, but its answer is lost. Effects are the writes to
-// Secrets Manager and the statements that change a password, which are counted
-// on the wire. After the end nothing goes out any more, until revive.
+// Secrets Manager and the statements that change a password or commit a change,
+// which are counted on the wire. After the end nothing goes out any more, until revive.
 type outage struct {
 	mu    sync.Mutex
 	seen  int // effects until now
@@ -60,6 +60,13 @@ func (o *outage) revive() {
 type secrets struct {
 	rotation.Secrets
 	outage *outage
+}
+
+func (s secrets) DescribeSecret(ctx context.Context, in *sm.DescribeSecretInput, o ...func(*sm.Options)) (*sm.DescribeSecretOutput, error) {
+	if s.outage.isDead() {
+		return nil, errDead
+	}
+	return s.Secrets.DescribeSecret(ctx, in, o...)
 }
 
 func (s secrets) PutSecretValue(ctx context.Context, in *sm.PutSecretValueInput, o ...func(*sm.Options)) (*sm.PutSecretValueOutput, error) {
@@ -129,6 +136,9 @@ func (o *outage) serve(client net.Conn, target string) {
 		if err != nil {
 			break
 		}
+		if o.isDead() {
+			break
+		}
 		if isChange(buf[:n]) {
 			changes <- struct{}{}
 		}
@@ -164,5 +174,5 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 
 func isChange(packet []byte) bool {
 	return bytes.Contains(packet, []byte("ALTER USER ")) || bytes.Contains(packet, []byte("ALTER ROLE ")) ||
-		bytes.Contains(packet, []byte("SET PASSWORD"))
+		bytes.Contains(packet, []byte("SET PASSWORD")) || bytes.Contains(packet, []byte("COMMIT"))
 }

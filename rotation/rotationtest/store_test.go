@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -25,6 +26,7 @@ type store struct {
 
 type secret struct {
 	disabled bool
+	changed  time.Time           // LastChangedDate
 	values   map[string]string   // :: version id → SecretString
 	labels   map[string][]string // :: version id → labels
 }
@@ -81,6 +83,7 @@ func (s *secret) move(label, version string) {
 	from := s.holder(label)
 	s.unlabel(label)
 	s.labels[version] = append(s.labels[version], label)
+	s.changed = time.Now()
 	if label == "AWSCURRENT" && from != "" && from != version {
 		s.move("AWSPREVIOUS", from)
 	}
@@ -105,7 +108,7 @@ func (s *store) DescribeSecret(_ context.Context, in *sm.DescribeSecretInput, _ 
 	if err != nil {
 		return nil, err
 	}
-	out := &sm.DescribeSecretOutput{RotationEnabled: aws.Bool(!sec.disabled), VersionIdsToStages: map[string][]string{}}
+	out := &sm.DescribeSecretOutput{RotationEnabled: aws.Bool(!sec.disabled), VersionIdsToStages: map[string][]string{}, LastChangedDate: aws.Time(sec.changed)}
 	for version, labels := range sec.labels {
 		if len(labels) > 0 {
 			out.VersionIdsToStages[version] = slices.Clone(labels)

@@ -1,0 +1,114 @@
+package scheduler_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/scheduler"
+	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/sqldb"
+)
+
+// failing makes one step fail with a class.
+func (h *house) failing(step, class string) {
+	h.act = func(e event) (string, error) {
+		if e.Step == step {
+			return "", &scheduler.FunctionError{Type: class, Message: "no"}
+		}
+		return "", nil
+	}
+}
+
+// What somebody has to mend is not tried again and again: each try may be a
+// refused login, and accounts get locked.
+func TestWhatSomebodyMustMendWaits(t *testing.T) {
+	for _, class := range []string{"privilege", "auth", "policy"} {
+		scripted(t, func(t *testing.T, h *house) {
+			h.failing("setSecret", class)
+			h.configure(scheduler.Rule{}, h.start("second"))
+			h.during(func() {
+				time.Sleep(59 * time.Minute)
+				synctest.Wait()
+				want(t, class, "createSecret setSecret", h.taken())
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				want(t, class+" after an hour", "setSecret", h.taken())
+
+				// RotateSecret ends the pause, with another token or the same.
+				for _, token := range []secret.VersionID{"third", "second"} {
+					err := h.db.Write(context.Background(), func(tx *sqldb.Tx) error { return h.Start(context.Background(), tx, h.arn, token) })
+					want(t, "another token is refused", token == "third", err != nil)
+					h.write(func(tx *sqldb.Tx) error { return h.Retry(context.Background(), tx, h.arn) })
+					h.Poke()
+					synctest.Wait()
+					want(t, class+" after RotateSecret", "setSecret", h.taken())
+				}
+			})
+		})
+	}
+}
+
+// The same token alone makes a rotation that waits try at once.
+func TestStartWithTheSameTokenEndsThePause(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.failing("setSecret", "privilege")
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() {
+			synctest.Wait()
+			h.taken()
+			h.write(h.start("second"))
+			h.Poke()
+			synctest.Wait()
+			want(t, "steps", "setSecret", h.taken())
+		})
+	})
+}
+
+// A rejected password leads to a new version, for a version keeps its value:
+// soon at first, hourly later.
+func TestRejectedPasswordLeadsToANewOne(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		var tokens, told []string
+		refuse := 5
+		h.act = func(e event) (string, error) {
+			switch e.Step {
+			case "createSecret":
+				told = append(told, fmt.Sprint(e.Rejections))
+			case "setSecret":
+				tokens = append(tokens, e.ClientRequestToken)
+				if refuse--; refuse >= 0 {
+					return "", &scheduler.FunctionError{Type: "rejected", Message: "too short"}
+				}
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{Days: 30}, h.start("second"))
+		h.during(func() {
+			time.Sleep(30 * time.Minute)
+			synctest.Wait()
+			want(t, "tries within minutes", 4, len(tokens))
+			st, holders := h.state()
+			want(t, "AWSCURRENT", "first", holders[secret.Current])
+			want(t, "next", "createSecret 1", fmt.Sprint(st.Pending.Name, " ", st.Pending.Attempt))
+			want(t, "records", "setSecret 1 failed policy", h.runs()[1])
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			_, holders = h.state()
+			want(t, "AWSCURRENT", secret.VersionID(tokens[len(tokens)-1]), holders[secret.Current])
+		})
+		want(t, "rejections that createSecret was told", "0 1 2 3 4 5", strings.Join(told, " "))
+		seen := map[string]bool{}
+		for _, token := range tokens {
+			seen[token] = true
+		}
+		want(t, "versions", 6, len(seen))
+
+		told = nil
+		h.during(func() { time.Sleep(31 * 24 * time.Hour); synctest.Wait() })
+		want(t, "told in the next rotation", "0", strings.Join(told, " "))
+	})
+}

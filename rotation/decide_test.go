@@ -1,0 +1,57 @@
+package rotation
+
+import "testing"
+
+// TestDecide is the table of docs/state-machine.md, a line for each row.
+func TestDecide(t *testing.T) {
+	for _, tc := range []struct {
+		row  string
+		when facts
+		want action
+	}{
+		{"1", facts{}, tryPending},
+		{"2", facts{pending: live}, settle},
+		{"2, with an administrator", facts{pending: live, admin: true}, settle},
+		{"3", facts{pending: denied}, tryCurrent},
+		{"3, with an administrator", facts{pending: denied, admin: true}, tryCurrent},
+		{"4", facts{pending: denied, current: live}, change},
+		{"4, with an administrator", facts{pending: denied, current: live, admin: true}, change},
+		{"5", facts{pending: denied, current: denied, admin: true}, overwrite},
+		{"5, without a current one", facts{pending: denied, current: absent, previous: absent, admin: true}, overwrite},
+		{"6", facts{pending: denied, current: denied}, tryPrevious},
+		{"7", facts{pending: denied, current: denied, previous: live}, overwrite},
+		{"8", facts{pending: denied, current: denied, previous: denied}, giveUp},
+		{"8, without a previous one", facts{pending: denied, current: denied, previous: absent}, giveUp},
+		{"8, promoted", facts{pending: denied, current: absent, previous: absent}, giveUp},
+	} {
+		if got := decide(tc.when); got != tc.want {
+			t.Errorf("row %s: %q, want %q", tc.row, got, tc.want)
+		}
+	}
+}
+
+// TestDecideIsBounded: whatever the logins show, there are at most three, none
+// is tried twice, and it comes to an end.
+func TestDecideIsBounded(t *testing.T) {
+	for i := range 3 * 3 * 3 * 2 {
+		shown := [3]proof{proof(1 + i%3), proof(1 + i/3%3), proof(1 + i/9%3)}
+		k, logins := facts{admin: i >= 27}, 0
+	walk:
+		for logins <= 3 {
+			switch decide(k) {
+			case tryPending:
+				k.pending = shown[0]
+			case tryCurrent:
+				k.current = shown[1]
+			case tryPrevious:
+				k.previous = shown[2]
+			default:
+				break walk
+			}
+			logins++
+		}
+		if logins > 3 {
+			t.Errorf("%v: more than three logins", shown)
+		}
+	}
+}
