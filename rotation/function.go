@@ -20,8 +20,11 @@ type Function struct {
 	Password PasswordRules
 
 	// Grace is how long the old password of a DualPassword rotation stays
-	// valid after finishSecret; 0 is 24 hours.
+	// valid after finishSecret; 0 is 24 hours. The secret's tag TagGrace goes
+	// before it.
 	Grace time.Duration
+
+	settings settings // of the secret whose step runs
 }
 
 // PasswordRules are the parameters of GetRandomPassword, by the names that the
@@ -55,6 +58,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	f = f.configured(s.settings)
 	if e.Step == StepRetire {
 		return f.retire(ctx, e, s)
 	}

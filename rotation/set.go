@@ -15,6 +15,9 @@ func (f *Function) set(ctx context.Context, e Event) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if p.current.strategy == StrategyAlternatingUsers {
+		return f.alternate(ctx, e, p)
+	}
 	session, err := f.connect(ctx, p.pending.login)
 	if err == nil {
 		defer session.Close()
@@ -116,6 +119,9 @@ func (f *Function) change(ctx context.Context, e Event, p pair) (Change, error) 
 	if p.current.masterARN != "" {
 		c.Session, err = f.connectAdmin(ctx, p.current)
 		return c, err
+	}
+	if p.current.strategy == StrategyAlternatingUsers {
+		return Change{}, &Error{Class: ClassSecret, Err: errNoAdmin}
 	}
 	c.Session, err = f.connect(ctx, c.Current)
 	if ClassOf(err) == ClassAuth && prev.Password != "" {

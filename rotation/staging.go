@@ -21,6 +21,7 @@ const (
 type staging struct {
 	disabled bool
 	labels   map[string][]string // :: version id → staging labels
+	settings settings
 }
 
 // staging asks Secrets Manager.
@@ -30,7 +31,8 @@ func (f *Function) staging(ctx context.Context, secretID string) (staging, error
 		return staging{}, Errorf(ClassAPI, "describing the secret: %w", err)
 	}
 	disabled := out.RotationEnabled != nil && !*out.RotationEnabled
-	return staging{disabled, out.VersionIdsToStages}, nil
+	tags, err := readSettings(out.Tags)
+	return staging{disabled, out.VersionIdsToStages, tags}, err
 }
 
 // has tells whether a version carries a label.
@@ -78,6 +80,9 @@ func (f *Function) read(ctx context.Context, secretID, version, label string) (d
 	if err != nil {
 		return document{}, Errorf(ClassSecret, "reading %s: %w", label, err)
 	}
+	if d.strategy == "" {
+		d.strategy = f.settings.strategy
+	}
 	return d, nil
 }
 
@@ -111,7 +116,7 @@ func samePlace(cur, pend document) error {
 		return err
 	}
 	if pend.login.Password == "" || !want.samePlace(pend.login) {
-		return Errorf(ClassSecret, "the pending value is not a login of the same user at the same server as AWSCURRENT; "+
+		return Errorf(ClassSecret, "the pending value is not the login that follows AWSCURRENT: it names another user or server, or the strategy has changed since it was made; "+
 			"nothing was sent to it. Remove the label AWSPENDING by UpdateSecretVersionStage and rotate again")
 	}
 	return nil

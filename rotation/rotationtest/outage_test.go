@@ -163,6 +163,11 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 }
 
 func isChange(packet []byte) bool {
-	return bytes.Contains(packet, []byte("ALTER USER ")) || bytes.Contains(packet, []byte("ALTER ROLE ")) ||
-		bytes.Contains(packet, []byte("SET PASSWORD"))
+	for _, statement := range []string{"ALTER USER ", "ALTER ROLE ", "SET PASSWORD", "CREATE USER ", "CREATE ROLE ",
+		"DROP USER ", "GRANT ", "REVOKE ", "SET DEFAULT ROLE ", "COMMIT"} {
+		if bytes.Contains(packet, []byte(statement)) {
+			return true
+		}
+	}
+	return false
 }
