@@ -254,8 +254,8 @@ func reassignable(object string) bool {
 }
 
 // handOver gives the owner what a login was granted, and takes it from the
-// login, which has it as a member. A grant by another than the object's owner
-// stays: only who gave it can take it.
+// login, which has it as a member. What the session may not take stays, and
+// does no harm.
 func (s *session) handOver(ctx context.Context, r, owner role) ([]string, error) {
 	grants, err := s.grantedTo(ctx, r)
 	if err != nil {
@@ -269,10 +269,11 @@ func (s *session) handOver(ctx context.Context, r, owner role) ([]string, error)
 	}
 	var all []string
 	for _, g := range grants {
-		if !slices.Contains(has, g) {
+		becomes := slices.Contains([]string{owner.name, baseOf(r.name), baseOf(r.name) + rotation.CloneSuffix}, g.owner)
+		if !becomes && !slices.ContainsFunc(has, func(h granted) bool { return h.to("") == g.to("") }) {
 			all = append(all, g.to(owner.name))
 		}
-		if g.byOwner {
+		if g.mine {
 			all = append(all, g.from(r.name))
 		}
 	}

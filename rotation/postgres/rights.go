@@ -156,7 +156,8 @@ func (s *session) ownedBy(ctx context.Context, r role) ([]string, error) {
 type granted struct {
 	privilege, on string
 	option        bool
-	byOwner       bool // of the object
+	owner         string // of the object
+	mine          bool   // the session may take it back: it can act as the object's owner, who gave it
 }
 
 // to is the GRANT of it; "" leaves the grantee out.
@@ -195,13 +196,13 @@ var acls = strings.Join([]string{
 // owns.
 func (s *session) grantedTo(ctx context.Context, r role) ([]granted, error) {
 	rows, err := s.conn.Query(ctx, `SELECT a.privilege_type || COALESCE(' (' || quote_ident(part) || ')', ''), name, bool_or(a.is_grantable),
-			bool_and(a.grantor = o.owner)
-		FROM (`+acls+`) o, aclexplode(o.acl) a WHERE a.grantee = $1 AND o.owner <> $1 GROUP BY 1, 2 ORDER BY 2, 1`, r.oid)
+			pg_get_userbyid(o.owner), bool_and(a.grantor = o.owner AND pg_has_role(o.owner, 'USAGE'))
+		FROM (`+acls+`) o, aclexplode(o.acl) a WHERE a.grantee = $1 AND o.owner <> $1 GROUP BY 1, 2, o.owner ORDER BY 2, 1`, r.oid)
 	if err != nil {
 		return nil, statementError(ctx, err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (g granted, err error) {
-		return g, row.Scan(&g.privilege, &g.on, &g.option, &g.byOwner)
+		return g, row.Scan(&g.privilege, &g.on, &g.option, &g.owner, &g.mine)
 	})
 	return all, statementError(ctx, err)
 }

@@ -163,8 +163,11 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 }
 
 func isChange(packet []byte) bool {
-	for _, statement := range []string{"ALTER USER ", "ALTER ROLE ", "SET PASSWORD", "CREATE USER ", "CREATE ROLE ",
-		"DROP USER ", "GRANT ", "REVOKE ", "SET DEFAULT ROLE ", "COMMIT"} {
+	statements := []string{"ALTER USER ", "SET PASSWORD", "CREATE USER ", "DROP USER ", "GRANT ", "REVOKE ", "SET DEFAULT ROLE "}
+	if bytes.HasPrefix(packet, []byte("Q")) { // PostgreSQL's, where nothing lasts before COMMIT
+		statements = []string{"ALTER ROLE ", "COMMIT"}
+	}
+	for _, statement := range statements {
 		if bytes.Contains(packet, []byte(statement)) {
 			return true
 		}
