@@ -21,6 +21,7 @@ const (
 	exitOK              = 0
 	exitFailure         = 1
 	exitUsage           = 2
+	exitFound           = 3
 	exitRotationFailed  = 5
 	exitRotationUnknown = 6
 	exitNotFound        = 7
@@ -34,6 +35,7 @@ the next.
     0  the command did what it was asked to do
     1  failure: anything that has no code of its own
     2  usage: the command line or config.yml is wrong; nothing was changed
+    3  "doctor" has found something to mend; nothing was changed
     5  a rotation failed before it changed the password in the database, or the
        old password stays valid beside the new one
     6  a rotation's end is not known: it may have changed the password in the

@@ -16,8 +16,8 @@ import (
 )
 
 func newRotationCommand(a *app) *cobra.Command {
-	return newGroup("rotation", "See how rotations stand and went",
-		newRotationStatusCommand(a), newRotationTimelineCommand(a))
+	return newGroup("rotation", "See how rotations stand and went, and set how they go",
+		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationConfigureCommand(a))
 }
 
 // rotationStatus is the JSON form of "rotation status".
