@@ -148,7 +148,7 @@ func (w *world) survive(t *testing.T, p *process) (interrupted int) {
 	time.Sleep(time.Duration(rand.IntN(40_000)) * time.Microsecond)
 	p.kill()
 	p.start()
-	if w.account.strategy == rotation.StrategyDualPassword {
+	if w.account.strategy != rotation.StrategySingleUser {
 		if err := w.login(t.Context()); err != nil {
 			t.Errorf("right after the restart AWSCURRENT does not log in: %v", err)
 		}

@@ -42,9 +42,10 @@ func times(t testing.TB, variable string, usual int) int {
 // account is a login of a real database whose password is in a secret.
 type account struct {
 	product  dbserver.Product
-	strategy string // SingleUser or DualPassword
+	strategy string // SingleUser, DualPassword or AlternatingUsers
 	user     string
 	value    string // the secret's first value
+	master   string // the value of its administrator's secret; empty without one
 	engine   rotation.Engine
 }
 
@@ -78,6 +79,9 @@ func newAccount(t testing.TB, p dbserver.Product, strategy string) account {
 	if grant := map[dbserver.Product]string{dbserver.MySQL: "APPLICATION_PASSWORD_ADMIN", dbserver.MariaDB: "CREATE USER"}[p]; grant != "" && strategy == rotation.StrategyDualPassword {
 		admin.Exec(t, fmt.Sprintf("GRANT %s ON *.* TO %s@'%%'", grant, a.user))
 	}
+	if strategy == rotation.StrategyAlternatingUsers {
+		a.master = fmt.Sprintf(`{"username": "%s", "password": "%s"}`, admin.User, admin.Password)
+	}
 	return a
 }
 
@@ -89,6 +93,7 @@ func everyStrategy(t testing.TB) (all []account) {
 		if p != dbserver.Postgres {
 			all = append(all, newAccount(t, p, rotation.StrategyDualPassword))
 		}
+		all = append(all, newAccount(t, p, rotation.StrategyAlternatingUsers))
 	}
 	return all
 }
@@ -109,7 +114,15 @@ func newWorld(t testing.TB, cfg aws.Config, a account) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &w.secret, SecretString: &a.value}); err != nil {
+	value := a.value
+	if a.master != "" {
+		master, err := w.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("master/" + a.user), SecretString: &a.master})
+		if err != nil {
+			t.Fatal(err)
+		}
+		value = strings.Replace(value, "}", fmt.Sprintf(`, "masterarn": "%s"}`, *master.ARN), 1)
+	}
+	if _, err := w.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &w.secret, SecretString: &value}); err != nil {
 		t.Fatal(err)
 	}
 	return w

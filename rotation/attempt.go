@@ -26,6 +26,9 @@ func (f *Function) set(ctx context.Context, e Event, s staging) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	if !a.promoted && a.p.current.strategy == StrategyAlternatingUsers {
+		return f.alternate(ctx, e, a.p)
+	}
 	defer a.close()
 	for {
 		switch do := decide(a.facts); do {

@@ -18,7 +18,7 @@ import (
 type document struct {
 	text      []byte
 	login     Login
-	strategy  string // rotationStrategy; StrategyAuto if absent
+	strategy  string // rotationStrategy; "" if absent
 	masterARN string // masterarn: the secret of an administrator
 	spans     map[string]span
 }
@@ -151,13 +151,11 @@ func (d *document) readTLS() error {
 }
 
 func (d *document) readStrategy() error {
-	switch d.strategy {
-	case "":
-		d.strategy = StrategyAuto
-	case StrategyAuto, StrategySingleUser, StrategyDualPassword:
-	default:
-		return fmt.Errorf("the key rotationStrategy of the secret must be %s, %s or %s",
-			StrategyAuto, StrategySingleUser, StrategyDualPassword)
+	if d.strategy == "" {
+		return nil
+	}
+	if err := CheckStrategy(d.strategy); err != nil {
+		return fmt.Errorf("the key rotationStrategy of the secret: %w", err)
 	}
 	return nil
 }

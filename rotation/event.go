@@ -32,7 +32,8 @@ type Event struct {
 // Result is a step's answer. AWS ignores it; keyturn's scheduler keeps it in
 // the rotation's record.
 type Result struct {
-	// Strategy names the strategy in use: SingleUser or DualPassword.
+	// Strategy names the strategy in use: SingleUser, DualPassword or
+	// AlternatingUsers.
 	Strategy string `json:"strategy,omitempty"`
 	// RetireAfterSeconds asks for a StepRetire with the same token, so long
 	// after this answer; 0 asks for none. finishSecret asks for the first

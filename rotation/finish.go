@@ -63,6 +63,9 @@ func (f *Function) done(ctx context.Context, e Event, s staging) (Result, error)
 // and so must be retired. AWSCURRENT has moved: no failure may undo that, so
 // on doubt it asks for a retireSecret, which does no harm.
 func (f *Function) outcome(ctx context.Context, old, now document) Result {
+	if old.login.Username != now.login.Username {
+		return Result{Strategy: StrategyAlternatingUsers} // each has its own password
+	}
 	kept, err := f.oldWorks(ctx, old, now)
 	switch {
 	case err != nil:

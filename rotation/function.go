@@ -20,11 +20,14 @@ type Function struct {
 	Password PasswordRules
 
 	// Grace is how long the old password of a DualPassword rotation stays
-	// valid after finishSecret; 0 is 24 hours.
+	// valid after finishSecret; 0 is 24 hours. The secret's tag TagGrace goes
+	// before it.
 	Grace time.Duration
 
 	// Now is the clock of what the results tell; nil is time.Now.
 	Now func() time.Time
+
+	settings settings // of the secret whose step runs
 }
 
 // PasswordRules are the parameters of GetRandomPassword, by the names that the
@@ -62,6 +65,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	f = f.configured(s.settings)
 	if own := f.ownStep(e.Step); own != nil {
 		return own(ctx, e, s)
 	}

@@ -23,6 +23,7 @@ type staging struct {
 	disabled bool
 	labels   map[string][]string // :: version id → staging labels
 	changed  time.Time           // LastChangedDate; zero if it is not told
+	settings settings            // what the tags say
 }
 
 // staging asks Secrets Manager.
@@ -32,7 +33,8 @@ func (f *Function) staging(ctx context.Context, secretID string) (staging, error
 		return staging{}, Errorf(ClassAPI, "describing the secret: %w", err)
 	}
 	disabled := out.RotationEnabled != nil && !*out.RotationEnabled
-	return staging{disabled, out.VersionIdsToStages, aws.ToTime(out.LastChangedDate)}, nil
+	tags, err := readSettings(out.Tags)
+	return staging{disabled, out.VersionIdsToStages, aws.ToTime(out.LastChangedDate), tags}, err
 }
 
 // has tells whether a version carries a label.
@@ -80,6 +82,9 @@ func (f *Function) read(ctx context.Context, secretID, version, label string) (d
 	if err != nil {
 		return document{}, Errorf(ClassSecret, "reading %s: %w", label, err)
 	}
+	if d.strategy == "" {
+		d.strategy = f.settings.strategy
+	}
 	return d, nil
 }
 
@@ -108,12 +113,15 @@ func (f *Function) readPair(ctx context.Context, e Event) (pair, error) {
 
 // samePlace compares the pending login with the one that the strategy expects.
 func samePlace(cur, pend document) error {
+	if pend.login == cur.login { // the token is AWSCURRENT already
+		return nil
+	}
 	want, err := strategyOf(cur).Next(cur.login)
 	if err != nil {
 		return err
 	}
 	if pend.login.Password == "" || !want.samePlace(pend.login) {
-		return Errorf(ClassSecret, "the pending value is not a login of the same user at the same server as AWSCURRENT; "+
+		return Errorf(ClassSecret, "the pending value is not the login that follows AWSCURRENT: it names another user or server, or the strategy has changed since it was made; "+
 			"nothing was sent to it. Remove the label AWSPENDING by UpdateSecretVersionStage and rotate again")
 	}
 	return nil

@@ -8,9 +8,10 @@ import (
 // The values of the key rotationStrategy in a secret's value, and of
 // Result.Strategy.
 const (
-	StrategyAuto         = "auto" // the default: DualPassword where possible, else SingleUser
-	StrategySingleUser   = "SingleUser"
-	StrategyDualPassword = "DualPassword"
+	StrategyAuto             = "auto" // the default: DualPassword where possible, else SingleUser
+	StrategySingleUser       = "SingleUser"
+	StrategyDualPassword     = "DualPassword"
+	StrategyAlternatingUsers = "AlternatingUsers"
 )
 
 // Change is one change of a password, as a strategy gets it.
@@ -35,8 +36,13 @@ type Strategy interface {
 }
 
 // strategyOf returns the strategy that names the pending login of a secret.
-// StrategyAuto and the two others keep the account.
-func strategyOf(document) Strategy { return SingleUser{} }
+// All but AlternatingUsers keep the account.
+func strategyOf(d document) Strategy {
+	if d.strategy == StrategyAlternatingUsers {
+		return Alternating{}
+	}
+	return SingleUser{}
+}
 
 // SingleUser changes the password of the one account. From Apply until
 // finishSecret the value of AWSCURRENT is refused by the database.

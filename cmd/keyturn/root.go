@@ -55,6 +55,7 @@ func commands(a *app) []*cobra.Command {
 		newExportCommand(a),
 		newImportCommand(a),
 		newClockCommand(a),
+		newDoctorCommand(a),
 		newVersionCommand(a),
 		newExitCodesTopic(),
 		newEnvironmentTopic(),

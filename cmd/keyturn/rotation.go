@@ -17,11 +17,11 @@ import (
 )
 
 func newRotationCommand(a *app) *cobra.Command {
-	return newGroup("rotation", "See how rotations stand and went",
+	return newGroup("rotation", "See how rotations stand and went, and set how they go",
 		newRotationStatusCommand(a), newRotationTimelineCommand(a), newRotationHealCommand(a),
 		newRotationPlanCommand(a), newRotationAdoptCommand(a),
 		newRotationExplainCommand(a), newRotationRunCommand(a),
-		newRotationRepairCommand(a))
+		newRotationRepairCommand(a), newRotationConfigureCommand(a))
 }
 
 // rotationStatus is the JSON form of "rotation status".

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -21,7 +22,8 @@ type mysql struct{ *conn }
 
 const (
 	hostsOf    = "SELECT host FROM mysql.user WHERE user = ?"
-	lockOf     = "keyturn:" // + user: fits into the 64 characters of a lock's name
+	lockOf     = "keyturn:" // + user, of which MariaDB's may be longer than the 64 characters of a lock's name
+	lockName   = 56
 	lockSecond = 10
 )
 
@@ -34,13 +36,13 @@ func (m *mysql) SetPassword(ctx context.Context, user, password string) error {
 	if err != nil {
 		return err
 	}
+	// One statement changes all rows or none.
+	var args []any
 	for _, a := range rows {
-		err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, password)
-		if err != nil {
-			return m.needs(err, "changing the password of "+a.String(), "CREATE USER")
-		}
+		args = append(args, a.user, a.host, password)
 	}
-	return nil
+	err = m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?"+strings.Repeat(", ?@? IDENTIFIED BY ?", len(rows)-1), args...)
+	return m.needs(err, "changing the password of "+user, "CREATE USER")
 }
 
 // setOwn needs no privilege. It gives the current password only to accounts
@@ -167,16 +169,17 @@ func (m *mysql) noDual(err error, doing, grant string) error {
 
 // lock keeps other sessions of this package from changing the same user
 // between two statements. It ends with the connection at the latest.
-func (m *mysql) lock(ctx context.Context, user string) (unlock func(), err error) {
+func (c *conn) lock(ctx context.Context, user string) (unlock func(), err error) {
+	name := lockOf + user[:min(len(user), lockName)]
 	var got *int
-	err = m.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", lockOf+user, lockSecond).Scan(&got)
+	err = c.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", name, lockSecond).Scan(&got)
 	if err != nil {
-		return nil, m.statementError(ctx, err, nil)
+		return nil, c.statementError(ctx, err, nil)
 	}
 	if got == nil || *got != 1 {
 		return nil, rotation.Errorf(rotation.ClassTimeout, "another session is changing the password of %s", user)
 	}
-	return func() { _, _ = m.ExecContext(ctx, "DO RELEASE_LOCK(?)", lockOf+user) }, nil
+	return func() { _, _ = c.ExecContext(ctx, "DO RELEASE_LOCK(?)", name) }, nil
 }
 
 // isServer tells whether the server answered with this error number.

@@ -32,28 +32,18 @@ func (m *mariadb) SetPassword(ctx context.Context, user, password string) error 
 		return err
 	}
 	for _, a := range rows {
-		if err := m.setOne(ctx, a, password); err != nil {
+		hashes, err := m.hashes(ctx, a)
+		if err != nil {
 			return err
 		}
+		if a == m.self && len(hashes) < 2 {
+			return m.exec(ctx, "SET PASSWORD = ?", hash(password)) // needs no privilege
+		}
 	}
-	return nil
-}
-
-// setOne uses SET PASSWORD, which one's own account needs no privilege for. It
-// changes the first alternative alone, so a longer list is replaced as a whole.
-func (m *mariadb) setOne(ctx context.Context, a account, password string) error {
-	hashes, err := m.hashes(ctx, a)
-	if err != nil {
-		return err
-	}
-	if len(hashes) > 1 {
-		return m.identify(ctx, a, hash(password))
-	}
-	if a == m.self {
-		return m.exec(ctx, "SET PASSWORD = ?", hash(password))
-	}
-	err = m.exec(ctx, "SET PASSWORD FOR ?@? = ?", a.user, a.host, hash(password))
-	return m.needs(err, "changing the password of "+a.String(), "CREATE USER")
+	// One statement changes all rows, so a crash of this process cannot stop
+	// in between. It replaces whole lists: SET PASSWORD changes the first
+	// alternative alone.
+	return m.identify(ctx, rows, hash(password))
 }
 
 // AddPassword implements rotation.DualPassword.
@@ -66,7 +56,7 @@ func (m *mariadb) AddPassword(ctx context.Context, user, password, keep string) 
 		if _, err := m.hashes(ctx, a); err != nil {
 			return err
 		}
-		if err := m.identify(ctx, a, hash(password), hash(keep)); err != nil {
+		if err := m.identify(ctx, []account{a}, hash(password), hash(keep)); err != nil {
 			return err
 		}
 	}
@@ -87,26 +77,28 @@ func (m *mariadb) DropOldPassword(ctx context.Context, user, keep string) error 
 		if len(hashes) < 2 || hashes[0] != hash(keep) {
 			continue // nothing older, or a newer one in front
 		}
-		if err := m.identify(ctx, a, hash(keep)); err != nil {
+		if err := m.identify(ctx, []account{a}, hash(keep)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// identify replaces the whole list by one or two hashes.
-func (m *mariadb) identify(ctx context.Context, a account, hashes ...string) error {
-	statement := "ALTER USER ?@? IDENTIFIED VIA " + native + " USING ?" +
-		strings.Repeat(" OR "+native+" USING ?", len(hashes)-1)
-	args := []any{a.user, a.host}
-	for _, h := range hashes {
-		args = append(args, h)
+// identify replaces the whole list of each row by one or two hashes.
+func (m *mariadb) identify(ctx context.Context, rows []account, hashes ...string) error {
+	each := "?@? IDENTIFIED VIA " + native + " USING ?" + strings.Repeat(" OR "+native+" USING ?", len(hashes)-1)
+	var args []any
+	for _, a := range rows {
+		args = append(args, a.user, a.host)
+		for _, h := range hashes {
+			args = append(args, h)
+		}
 	}
-	err := m.exec(ctx, statement, args...)
+	err := m.exec(ctx, "ALTER USER "+each+strings.Repeat(", "+each, len(rows)-1), args...)
 	if isServer(err, errSyntax) {
 		return rotation.Errorf(rotation.ClassPolicy, "MariaDB %s, needed is 10.4: %w", m.version, rotation.ErrNoDualPassword)
 	}
-	return m.needs(err, "changing the list of passwords of "+a.String(), "CREATE USER")
+	return m.needs(err, "changing the passwords of "+rows[0].user, "CREATE USER")
 }
 
 // hashes returns the account's password hashes, the newest first. It refuses

@@ -173,6 +173,14 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 }
 
 func isChange(packet []byte) bool {
-	return bytes.Contains(packet, []byte("ALTER USER ")) || bytes.Contains(packet, []byte("ALTER ROLE ")) ||
-		bytes.Contains(packet, []byte("SET PASSWORD")) || bytes.Contains(packet, []byte("COMMIT"))
+	statements := []string{"ALTER USER ", "SET PASSWORD", "CREATE USER ", "DROP USER ", "GRANT ", "REVOKE ", "SET DEFAULT ROLE "}
+	if bytes.HasPrefix(packet, []byte("Q")) { // PostgreSQL's, where nothing lasts before COMMIT
+		statements = []string{"ALTER ROLE ", "COMMIT"}
+	}
+	for _, statement := range statements {
+		if bytes.Contains(packet, []byte(statement)) {
+			return true
+		}
+	}
+	return false
 }

@@ -29,6 +29,11 @@ type secret struct {
 	changed  time.Time           // LastChangedDate
 	values   map[string]string   // :: version id → SecretString
 	labels   map[string][]string // :: version id → labels
+	tags     []types.Tag
+}
+
+func (s *secret) tag(key, value string) {
+	s.tags = append(s.tags, types.Tag{Key: &key, Value: &value})
 }
 
 func newStore() *store { return &store{secrets: map[string]*secret{}} }
@@ -108,7 +113,8 @@ func (s *store) DescribeSecret(_ context.Context, in *sm.DescribeSecretInput, _ 
 	if err != nil {
 		return nil, err
 	}
-	out := &sm.DescribeSecretOutput{RotationEnabled: aws.Bool(!sec.disabled), VersionIdsToStages: map[string][]string{}, LastChangedDate: aws.Time(sec.changed)}
+	out := &sm.DescribeSecretOutput{RotationEnabled: aws.Bool(!sec.disabled), VersionIdsToStages: map[string][]string{},
+		LastChangedDate: aws.Time(sec.changed), Tags: sec.tags}
 	for version, labels := range sec.labels {
 		if len(labels) > 0 {
 			out.VersionIdsToStages[version] = slices.Clone(labels)

@@ -1,0 +1,212 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"unicode/utf8"
+)
+
+// UserCopier is the ability of some sessions to make one user the equal of
+// another. AlternatingUsers needs it of the administrator's session.
+type UserCopier interface {
+	// CopyUser gives the user to what the user of from has: the same rights,
+	// limits and settings, and no more. It makes the user if there is none,
+	// with a password that nobody knows. It never takes a right from the user
+	// of from, whose login stays valid at every moment of it.
+	CopyUser(ctx context.Context, from Login, to string) error
+}
+
+// RightsReader is the ability of some sessions to tell what a user may do.
+type RightsReader interface {
+	// Rights returns what the server holds about a user, apart from its
+	// password: rights, roles, limits, settings. Each line is one fact, in the
+	// server's words and without the user's name, so the lines of two users
+	// can be compared. They are sorted.
+	Rights(ctx context.Context, user string) ([]string, error)
+}
+
+// Alternating is the strategy AlternatingUsers: the pending login is that of a
+// second user with equal rights, so AWSCURRENT stays valid through the whole
+// rotation, and AWSPREVIOUS until the next one. An administrator (masterarn)
+// makes the changes.
+type Alternating struct{}
+
+// CloneSuffix makes the second user's name of the first one's, as AWS's
+// rotation templates for alternating users do.
+const CloneSuffix = "_clone"
+
+// Next returns the other one of the two users.
+func (Alternating) Next(current Login) (Login, error) {
+	other, err := OtherUser(current)
+	if err != nil {
+		return Login{}, err
+	}
+	next := current.withPassword("")
+	next.Username = other
+	return next, nil
+}
+
+// OtherUser returns the name of the user that takes turns with the user of l.
+func OtherUser(l Login) (string, error) {
+	if original, ok := strings.CutSuffix(l.Username, CloneSuffix); ok && original != "" {
+		return original, nil
+	}
+	name := l.Username + CloneSuffix
+	limit, length := 32, utf8.RuneCountInString(name)
+	switch l.Engine {
+	case "mariadb":
+		limit = 128
+	case "postgres", "postgresql", "aurora-postgresql":
+		limit, length = 63, len(name)
+	}
+	if length > limit {
+		return "", Errorf(ClassSecret, "strategy %s: the name %s has %d characters, and the database takes %d: use a shorter username",
+			StrategyAlternatingUsers, name, length, limit)
+	}
+	return name, nil
+}
+
+// Apply makes the other user the equal of the current one, then sets its
+// password. That comes last: who can log in has all rights.
+func (a Alternating) Apply(ctx context.Context, c Change) error {
+	copier, ok := c.Session.(UserCopier)
+	if !ok {
+		return Errorf(ClassPolicy, "strategy %s is not possible with the engine %s", StrategyAlternatingUsers, c.Pending.Engine)
+	}
+	if err := copier.CopyUser(ctx, c.Current, c.Pending.Username); err != nil {
+		return err
+	}
+	if err := c.Session.SetPassword(ctx, c.Pending.Username, c.Pending.Password); err != nil {
+		return err
+	}
+	return a.Finish(ctx, c)
+}
+
+// Settle completes an Apply that a crash has cut short after the pending
+// password was valid, and brings the rights level with what they are now.
+func (a Alternating) Settle(ctx context.Context, c Change) error {
+	if copier, ok := c.Session.(UserCopier); ok {
+		if err := copier.CopyUser(ctx, c.Current, c.Pending.Username); err != nil {
+			return err
+		}
+	}
+	return a.Finish(ctx, c)
+}
+
+// Finish ends second passwords that the strategy DualPassword has left: that of
+// the other user, whose password is new, and that of the current user. The
+// latter only if AWSPREVIOUS works, for only then it is the older one.
+func (Alternating) Finish(ctx context.Context, c Change) error {
+	if err := dropOlder(ctx, c.Session, c.Pending); err != nil {
+		return err
+	}
+	if c.Previous.Password == "" {
+		return nil
+	}
+	alive, err := works(ctx, c.Engine, c.Previous)
+	if err != nil || !alive {
+		return err
+	}
+	return dropOlder(ctx, c.Session, c.Current)
+}
+
+// alternate is setSecret of the strategy AlternatingUsers.
+func (f *Function) alternate(ctx context.Context, e Event, p pair) (Result, error) {
+	valid, err := works(ctx, f.Engine, p.pending.login)
+	if err != nil {
+		return Result{}, explain("logging in with the pending password", err)
+	}
+	c, err := f.turn(ctx, e, p)
+	if err != nil {
+		return Result{}, err
+	}
+	defer c.Session.Close()
+	act := Alternating{}.Apply
+	if valid {
+		act = Alternating{}.Settle
+	}
+	if err := act(ctx, c); err != nil {
+		return Result{}, explain("making the user "+p.pending.login.Username, err)
+	}
+	return Result{Strategy: StrategyAlternatingUsers}, nil
+}
+
+// turn returns the change, in the administrator's session.
+func (f *Function) turn(ctx context.Context, e Event, p pair) (Change, error) {
+	if p.current.masterARN == "" {
+		return Change{}, &Error{Class: ClassSecret, Err: errNoAdmin}
+	}
+	prev, err := f.previousLogin(ctx, e, p.current)
+	if err != nil {
+		return Change{}, err
+	}
+	session, err := f.connectAdmin(ctx, p.current)
+	return Change{Session: session, Engine: f.Engine, Current: p.current.login, Pending: p.pending.login, Previous: prev}, err
+}
+
+var errNoAdmin = errors.New("the secret names no administrator: give it the key masterarn, the ARN of the administrator's secret")
+
+// Turns are the two users of a secret that rotates by AlternatingUsers, and a
+// session of the administrator who keeps them equal.
+type Turns struct {
+	Session  Session // close it
+	Current  Login   // of AWSCURRENT; without its password if that is refused
+	Previous Login   // of AWSPREVIOUS, if it is the other user's and logs in; else zero
+	Other    string  // the name of the user that is not current
+}
+
+// Turns reads a secret and logs in as its administrator. Whether the secret
+// rotates by AlternatingUsers already does not matter.
+func (f *Function) Turns(ctx context.Context, secretID string) (Turns, error) {
+	cur, err := f.read(ctx, secretID, "", current)
+	if err != nil {
+		return Turns{}, err
+	}
+	if err := cur.usable(); err != nil {
+		return Turns{}, err
+	}
+	other, err := OtherUser(cur.login)
+	if err != nil {
+		return Turns{}, err
+	}
+	if cur.masterARN == "" {
+		return Turns{}, &Error{Class: ClassSecret, Err: errNoAdmin}
+	}
+	t := Turns{Current: cur.login, Other: other}
+	prev, err := f.read(ctx, secretID, "", previous)
+	if err == nil && prev.login.Username == other {
+		t.Previous = cur.login.withPassword(prev.login.Password)
+		t.Previous.Username = other
+	}
+	if err != nil && !isNotFound(err) && ClassOf(err) != ClassSecret {
+		return Turns{}, err
+	}
+	if err := f.proveTurns(ctx, &t); err != nil {
+		return Turns{}, err
+	}
+	t.Session, err = f.connectAdmin(ctx, cur)
+	return t, err
+}
+
+// proveTurns takes out the passwords that the database refuses.
+func (f *Function) proveTurns(ctx context.Context, t *Turns) error {
+	valid, err := works(ctx, f.Engine, t.Current)
+	if err != nil {
+		return explain("logging in with the current password", err)
+	}
+	if !valid {
+		t.Current.Password = ""
+	}
+	if t.Previous.Username == "" {
+		return nil
+	}
+	valid, err = works(ctx, f.Engine, t.Previous)
+	if err != nil {
+		return explain("logging in with the previous password", err)
+	}
+	if !valid {
+		t.Previous = Login{}
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/keyturn/keyturn/rotation"
+)
+
+var _ rotation.UserCopier = (*session)(nil)
+
+// CopyUser implements rotation.UserCopier. All of it is one transaction.
+func (s *session) CopyUser(ctx context.Context, from rotation.Login, to string) error {
+	return s.inTransaction(ctx, baseOf(to), func() error {
+		have, err := s.readRole(ctx, from.Username)
+		if err != nil {
+			return err
+		}
+		if have.oid == 0 {
+			return rotation.Errorf(rotation.ClassSecret, "the server has no role %s: create it, or correct the key username of the secret", from.Username)
+		}
+		owner, err := s.setUp(ctx, have, from, to)
+		if err != nil {
+			return err
+		}
+		return s.levelLogin(ctx, from.Username, to, owner)
+	})
+}
+
+// inTransaction keeps other sessions of this package from acting on the same
+// pair of roles meanwhile.
+func (s *session) inTransaction(ctx context.Context, pair string, act func() error) error {
+	begin := "BEGIN; SET LOCAL ROLE NONE; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '10s'; SET LOCAL search_path = pg_catalog; " +
+		"SELECT pg_advisory_xact_lock(hashtextextended(" + literal("keyturn:"+pair) + ", 0))"
+	err := s.exec(ctx, begin)
+	if err == nil {
+		err = act()
+	}
+	if err == nil {
+		return s.exec(ctx, "COMMIT")
+	}
+	_ = s.exec(ctx, "ROLLBACK") // if the connection is gone, the server does it
+	return err
+}
+
+// setUp gives the login role an owner role, unless it has one, and returns its
+// name. It refuses what only an administrator can decide.
+func (s *session) setUp(ctx context.Context, have role, from rotation.Login, to string) (string, error) {
+	if have.actsAs != "" {
+		owner, err := s.readRole(ctx, have.actsAs)
+		if err == nil && owner.login {
+			err = unready("%s acts as %s, which can log in, and so could change its password", have.name, owner.name)
+		}
+		return have.actsAs, err
+	}
+	owner, err := s.mayStandFor(ctx, have, to)
+	if err != nil {
+		return "", err
+	}
+	if owner.oid != 0 {
+		return owner.name, s.run(ctx, []string{s.grantTo(owner.name, have.name), actAs(have.name, owner.name)})
+	}
+	password, err := provenPassword(ctx, from)
+	if err != nil {
+		return "", err
+	}
+	statements, err := s.standFor(have, owner.name, password)
+	if err != nil {
+		return "", err
+	}
+	return owner.name, s.run(ctx, statements)
+}
+
+// provenPassword returns the password of a login if it is valid: one that is
+// not must not become so.
+func provenPassword(ctx context.Context, l rotation.Login) (string, error) {
+	c, err := Engine{}.Connect(ctx, l)
+	if rotation.ClassOf(err) == rotation.ClassAuth {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return l.Password, c.Close()
+}
+
+// mayStandFor returns the owner role that is to be, or that waits to be used.
+func (s *session) mayStandFor(ctx context.Context, have role, to string) (role, error) {
+	if err := tooMighty(have, s.from16()); err != nil {
+		return role{}, err
+	}
+	owner, err := s.ownerRole(ctx, have.name)
+	if err != nil {
+		return role{}, err
+	}
+	other, err := s.readRole(ctx, to)
+	if err != nil {
+		return role{}, err
+	}
+	switch {
+	case have.name != baseOf(have.name):
+		return role{}, unready("%s has no owner role: the two users were made in another way", have.name)
+	case owner.oid != 0 && have.depends:
+		return role{}, unready("%s has objects or grants, but there is the role %s already", have.name, owner.name)
+	case other.depends:
+		return role{}, unready("%s has objects or grants of its own", other.name)
+	}
+	return owner, nil
+}
+
+// ownerRole reads the owner role by its usual name.
+func (s *session) ownerRole(ctx context.Context, user string) (role, error) {
+	name := baseOf(user) + ownerSuffix
+	if len(name) > 63 {
+		return role{}, rotation.Errorf(rotation.ClassSecret, "the name %s of the owner role has %d bytes, and PostgreSQL takes 63: use a shorter username, or set one by ALTER ROLE %s SET role",
+			name, len(name), quoted(user))
+	}
+	owner, err := s.readRole(ctx, name)
+	if err == nil && owner.login {
+		err = rotation.Errorf(rotation.ClassPolicy, "the role %s, which is to own the objects, can log in: ALTER ROLE %s NOLOGIN, or rename it", name, quoted(name))
+	}
+	return owner, err
+}
+
+// tooMighty refuses roles that could change the other's password all the same.
+func tooMighty(r role, from16 bool) error {
+	if r.super || r.createRole && !from16 {
+		return rotation.Errorf(rotation.ClassPolicy, "the role %s is a superuser or has CREATEROLE and so could change the other user's password: rotate it by SingleUser, or take that away", r.name)
+	}
+	return nil
+}
+
+func unready(format string, args ...any) error {
+	return rotation.Errorf(rotation.ClassPolicy, "%s; \"keyturn doctor SECRET --fix-ownership\" shows what to do and does it", fmt.Sprintf(format, args...))
+}
+
+// levelLogin makes the login role to the equal of from.
+func (s *session) levelLogin(ctx context.Context, from, to, owner string) error {
+	want, err := s.readRole(ctx, from)
+	if err != nil {
+		return err
+	}
+	have, err := s.readRole(ctx, to)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, s.levelStatements(have, want, owner))
+}
+
+// levelStatements returns what differs.
+func (s *session) levelStatements(have, want role, owner string) (all []string) {
+	switch {
+	case have.oid == 0:
+		all = append(all, "CREATE ROLE "+quoted(have.name)+" "+want.attributes()+" PASSWORD NULL")
+	case have.attributes() != want.attributes() || have.login != want.login:
+		text := want.attributes()
+		if have.replication && !want.replication {
+			text += " NOREPLICATION"
+		}
+		all = append(all, "ALTER ROLE "+quoted(have.name)+" "+text)
+	}
+	all = append(all, s.levelMemberships(have, want)...)
+	if have.actsAs != owner {
+		all = append(all, actAs(have.name, owner))
+	}
+	for _, each := range have.settings {
+		if !slices.ContainsFunc(want.settings, func(w setting) bool { return w.database == each.database && w.name == each.name }) {
+			all = append(all, each.reset(have.name))
+		}
+	}
+	for _, each := range want.settings {
+		if !slices.Contains(have.settings, each) {
+			all = append(all, each.set(have.name))
+		}
+	}
+	return all
+}
+
+func (s *session) levelMemberships(have, want role) (all []string) {
+	for _, m := range have.members {
+		if !slices.Contains(want.members, m) {
+			all = append(all, "REVOKE "+quoted(m.of)+" FROM "+quoted(have.name))
+		}
+	}
+	for _, m := range want.members {
+		if !slices.Contains(have.members, m) {
+			all = append(all, s.grantMembership(m, have.name))
+		}
+	}
+	return all
+}
+
+func (s *session) grantMembership(m membership, login string) string {
+	statement := "GRANT " + quoted(m.of) + " TO " + quoted(login)
+	switch {
+	case s.from16():
+		return fmt.Sprintf("%s WITH ADMIN %t, INHERIT %t, SET %t", statement, m.admin, m.inherit, m.set)
+	case m.admin:
+		return statement + " WITH ADMIN OPTION"
+	}
+	return statement
+}
+
+// run runs statements and names the GRANT that one of them lacks.
+func (s *session) run(ctx context.Context, statements []string) error {
+	for _, each := range statements {
+		if err := s.exec(ctx, each); err != nil {
+			return s.lacks(err, each)
+		}
+	}
+	return nil
+}
+
+// lacks says which statement failed, and for want of which privilege.
+func (s *session) lacks(err error, statement string) error {
+	if rotation.ClassOf(err) != rotation.ClassPrivilege {
+		return fmt.Errorf("%s: %w", redacted(statement), err)
+	}
+	admin := quoted(s.login.Username)
+	return rotation.Errorf(rotation.ClassPrivilege,
+		"%s: the administrator needs CREATEROLE (ALTER ROLE %s CREATEROLE), from PostgreSQL 16 on ADMIN OPTION on the roles (GRANT … TO %s WITH ADMIN OPTION), and for REPLICATION to be a superuser or to have it: %w",
+		redacted(statement), admin, admin, err)
+}

@@ -1,0 +1,154 @@
+package rotationtest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// grantWorld is what the grants of these tests are about.
+func grantWorld(t *testing.T, p dbserver.Product) *world {
+	w := newTurns(t, p)
+	db := w.adminDB()
+	for _, statement := range []string{
+		"CREATE DATABASE IF NOT EXISTS shop", "CREATE DATABASE IF NOT EXISTS `we``ird?'x`",
+		"CREATE TABLE IF NOT EXISTS shop.t (a INT, `b,)` INT)", "CREATE OR REPLACE VIEW shop.v AS SELECT 1 AS one",
+		"DROP PROCEDURE IF EXISTS shop.p", "CREATE PROCEDURE shop.p() SELECT 1", "DROP FUNCTION IF EXISTS shop.f",
+		"CREATE FUNCTION shop.f() RETURNS INT DETERMINISTIC RETURN 1", "CREATE ROLE IF NOT EXISTS reader", "CREATE ROLE IF NOT EXISTS writer",
+	} {
+		w.run(db, statement)
+	}
+	t.Cleanup(func() {
+		for _, statement := range []string{"DROP DATABASE shop", "DROP DATABASE `we``ird?'x`", "DROP ROLE reader", "DROP ROLE writer"} {
+			w.sql("%s", statement)
+		}
+	})
+	return w
+}
+
+// grantables are what both products know; {user} stands for user@host.
+var grantables = map[dbserver.Product][]string{
+	"": {
+		"GRANT SELECT, INSERT ON *.* TO {user}", "GRANT PROCESS ON *.* TO {user} WITH GRANT OPTION", "GRANT ALL ON shop.* TO {user}",
+		"GRANT SELECT, CREATE TEMPORARY TABLES ON shop.* TO {user} WITH GRANT OPTION", "GRANT SELECT ON `we``ird?'x`.* TO {user}",
+		"GRANT SELECT (a), UPDATE (a, `b,)`), DELETE ON shop.t TO {user}", "GRANT SELECT ON shop.t TO {user} WITH GRANT OPTION",
+		"GRANT SHOW VIEW ON shop.v TO {user}", "GRANT EXECUTE ON PROCEDURE shop.p TO {user}", "GRANT ALTER ROUTINE ON FUNCTION shop.f TO {user} WITH GRANT OPTION",
+		"GRANT USAGE ON `sh\\_%`.* TO {user} WITH GRANT OPTION", "GRANT reader TO {user}", "GRANT writer TO {user} WITH ADMIN OPTION",
+		"GRANT PROXY ON 'someone'@'%' TO {user}", "ALTER USER {user} REQUIRE SSL", "ALTER USER {user} REQUIRE SUBJECT '/CN=o\\'\\\\b' AND ISSUER 'x'", "ALTER USER {user} REQUIRE NONE",
+		"ALTER USER {user} WITH MAX_USER_CONNECTIONS 7 MAX_QUERIES_PER_HOUR 9", "ALTER USER {user} WITH MAX_USER_CONNECTIONS 0",
+		"ALTER USER {user} PASSWORD EXPIRE INTERVAL 90 DAY", "ALTER USER {user} PASSWORD EXPIRE NEVER", "ALTER USER {user} ACCOUNT LOCK", "ALTER USER {user} ACCOUNT UNLOCK",
+		"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {user}",
+	},
+	dbserver.MySQL: {
+		"GRANT BACKUP_ADMIN ON *.* TO {user}", "GRANT ROLE_ADMIN, XA_RECOVER_ADMIN ON *.* TO {user} WITH GRANT OPTION", "GRANT ALL ON *.* TO {user}",
+		"ALTER USER {user} FAILED_LOGIN_ATTEMPTS 3 PASSWORD_LOCK_TIME UNBOUNDED", "ALTER USER {user} FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0",
+		"ALTER USER {user} PASSWORD HISTORY 5 PASSWORD REUSE INTERVAL 3 DAY PASSWORD REQUIRE CURRENT", "ALTER USER {user} PASSWORD REQUIRE CURRENT OPTIONAL",
+		"REVOKE IF EXISTS SELECT ON mysql.* FROM {user} IGNORE UNKNOWN USER", "ALTER USER {user} DEFAULT ROLE ALL",
+	},
+	dbserver.MariaDB: {
+		"GRANT BINLOG MONITOR, DELETE HISTORY ON *.* TO {user}", "ALTER USER {user} WITH MAX_STATEMENT_TIME 3.5", "SET DEFAULT ROLE NONE FOR {user}",
+		"SET DEFAULT ROLE reader FOR {user}", "GRANT ALL ON *.* TO {user} WITH GRANT OPTION",
+	},
+}
+
+// times is how many sequences of statements are tried.
+const times = 12
+
+// TestGrantsAreCopiedExactly gives and takes random rights between copies, and
+// compares what the server says of both users.
+func TestGrantsAreCopiedExactly(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := grantWorld(t, p)
+		if p == dbserver.MySQL {
+			w.sql("SET GLOBAL partial_revokes = ON")
+		}
+		copier := w.copier()
+		db := w.adminDB()
+		statements := append(append([]string{}, grantables[""]...), grantables[p]...)
+		sequences := rapid.SliceOfN(rapid.SampledFrom(statements), 1, 12)
+		for seed := range times {
+			some := sequences.Example(seed)
+			for _, statement := range some {
+				user := fmt.Sprintf("'%s'@'%%'", w.first.Username)
+				_, err := db.ExecContext(t.Context(), strings.ReplaceAll(statement, "{user}", user))
+				if err != nil && !strings.Contains(statement, "DEFAULT ROLE") { // of a role that is not granted
+					t.Fatalf("%s: %v", statement, err)
+				}
+			}
+			if err := copier.CopyUser(t.Context(), w.first, w.clone()); err != nil {
+				t.Fatal(err)
+			}
+			w.equal("after " + strings.Join(some, "; "))
+		}
+	})
+}
+
+func (w *world) copier() rotation.UserCopier {
+	w.t.Helper()
+	l := w.first
+	l.Host, l.Port, l.Username, l.Password = w.admin.Host, w.admin.Port, w.admin.User, w.admin.Password
+	session, err := w.direct.Connect(w.t.Context(), l)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = session.Close() })
+	return session.(rotation.UserCopier)
+}
+
+// TestHostsFollow: rows come and go with those of the current user.
+func TestHostsFollow(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := grantWorld(t, p)
+		w.sql("CREATE USER '%s'@'10.0.0.0/255.0.0.0' IDENTIFIED BY 'First_1aA'", w.first.Username)
+		drop := func(user string) { w.sql("DROP USER '%s'@'10.0.0.0/255.0.0.0'", user) }
+		w.sql("GRANT SELECT ON shop.t TO '%s'@'10.0.0.0/255.0.0.0'", w.first.Username)
+		w.rotate("version-1")
+		w.equal("with two rows")
+		drop(w.clone())
+		w.rotate("version-2")
+		w.equal("with one row")
+		w.wantIn("at the end", "AWSCURRENT", "AWSPREVIOUS")
+	})
+}
+
+// TestMissingGrantIsNamed: the administrator lacks one right of the user.
+func TestMissingGrantIsNamed(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := grantWorld(t, p)
+		weak := newWorld(t, p, plain)
+		admin := fmt.Sprintf("'%s'@'%%'", weak.first.Username)
+		w.sql("GRANT CREATE USER ON *.* TO %s", admin)
+		w.sql("GRANT SELECT ON mysql.* TO %s", admin)
+		w.sql("GRANT DELETE ON shop.t TO '%s'@'%%'", w.first.Username)
+		w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, weak.first.Username, weak.first.Password))
+		w.store.begin(secretID, "version-1")
+		w.must("version-1", rotation.StepCreate)
+		w.refused("version-1", rotation.StepSet, rotation.ClassPrivilege, "GRANT DELETE ON `shop`.`t` TO "+admin+" WITH GRANT OPTION")
+		w.sql("GRANT DELETE ON shop.t TO %s WITH GRANT OPTION", admin)
+		w.until("version-1", rotation.StepFinish)
+		w.equal("at the end")
+	})
+}
+
+// TestNamesThatAreTooLong are refused before anything happens.
+func TestNamesThatAreTooLong(t *testing.T) {
+	for engine, limit := range map[string]int{"mysql": 32, "mariadb": 128, "postgres": 63} {
+		l := rotation.Login{Engine: engine, Username: strings.Repeat("u", limit-len(rotation.CloneSuffix))}
+		if _, err := rotation.OtherUser(l); err != nil {
+			t.Error(err)
+		}
+		l.Username += "u"
+		if _, err := rotation.OtherUser(l); rotation.ClassOf(err) != rotation.ClassSecret {
+			t.Errorf("%s: %v", engine, err)
+		}
+		l.Username = "u" + rotation.CloneSuffix
+		if other, err := rotation.OtherUser(l); other != "u" || err != nil {
+			t.Errorf("%s: %q, %v", engine, other, err)
+		}
+	}
+}
