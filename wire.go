@@ -25,6 +25,7 @@ import (
 	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/rotation/mysql"
 	"github.com/keyturn/keyturn/rotation/postgres"
+	"github.com/keyturn/keyturn/rotation/redis"
 )
 
 // wire puts the rooms together.
@@ -34,7 +35,9 @@ func (s *Server) wire() error {
 		lambdaapi.Function{Name: "keyturn-rotate-mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.",
 			Handler: s.rotate(mysql.Engine{})},
 		lambdaapi.Function{Name: "keyturn-rotate-postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.",
-			Handler: s.rotate(postgres.Engine{})})
+			Handler: s.rotate(postgres.Engine{})},
+		lambdaapi.Function{Name: "keyturn-rotate-redis", Description: "Rotates a user of Redis or Valkey.",
+			Handler: s.rotate(redis.Engine{})})
 	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: functions{s.lambda}, Audit: s.audit, Now: s.now, Log: s.config.Log})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: functions{s.lambda},

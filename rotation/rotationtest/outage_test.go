@@ -164,5 +164,5 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 
 func isChange(packet []byte) bool {
 	return bytes.Contains(packet, []byte("ALTER USER ")) || bytes.Contains(packet, []byte("ALTER ROLE ")) ||
-		bytes.Contains(packet, []byte("SET PASSWORD"))
+		bytes.Contains(packet, []byte("SET PASSWORD")) || bytes.Contains(packet, []byte("SETUSER"))
 }
