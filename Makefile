@@ -1,6 +1,6 @@
 # Everything is done by scripts/ and the go command; this file gives it names.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench rotations soak fuzz mysql clean
+.PHONY: help build demo test lint bench rotations soak fuzz mysql versions clean
 
 ARGS ?=
 FUZZTIME ?= 30s
@@ -34,6 +34,9 @@ fuzz: ## every fuzz target, one after another; FUZZTIME=10m for longer
 
 mysql: ## fetch a real MySQL server into the cache and print where it is
 	@scripts/mysql.sh
+
+versions: ## the engines' suite on further versions of the servers; ARGS='mariadb-11.8 postgres-18' for some
+	@scripts/versions.sh $(ARGS)
 
 clean: ## remove what was built; the MySQL cache stays
 	rm -rf bin

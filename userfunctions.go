@@ -30,6 +30,7 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 	"github.com/keyturn/keyturn/rotation/mysql"
 	"github.com/keyturn/keyturn/rotation/postgres"
+	"github.com/keyturn/keyturn/rotation/redis"
 )
 
 // Function is a Lambda function in Go, in the server's own process. It gets the
@@ -56,6 +57,7 @@ func (s *Server) openFunctions() error {
 	builtIns := []lambdaapi.Function{
 		{Name: reservedFunctions + "mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.", Handler: s.rotate(mysql.Engine{})},
 		{Name: reservedFunctions + "postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.", Handler: s.rotate(postgres.Engine{})},
+		{Name: reservedFunctions + "redis", Description: "Rotates a user of Redis or Valkey.", Handler: s.rotate(redis.Engine{})},
 		{Name: managedFunction, Internal: true, Description: "Rotates the password of a master user that RDS manages.", Handler: s.rotateManaged},
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.config.Functions)) {

@@ -21,6 +21,7 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 	"github.com/keyturn/keyturn/rotation/mysql"
 	"github.com/keyturn/keyturn/rotation/postgres"
+	"github.com/keyturn/keyturn/rotation/redis"
 )
 
 func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
@@ -52,8 +53,11 @@ type account struct {
 func (a account) String() string { return string(a.product) + "/" + a.strategy }
 
 func (a account) function() string {
-	if a.product == dbserver.Postgres {
+	switch a.product {
+	case dbserver.Postgres:
 		return "keyturn-rotate-postgres"
+	case dbserver.Redis:
+		return "keyturn-rotate-redis"
 	}
 	return "keyturn-rotate-mysql"
 }
@@ -73,6 +77,9 @@ func newAccount(t testing.TB, p dbserver.Product, strategy string) account {
 		a.engine = postgres.Engine{}
 		a.value = strings.Replace(a.value, "}", `, "dbname": "postgres"}`, 1)
 		admin.Exec(t, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", a.user, first))
+	case dbserver.Redis:
+		a.engine = redis.Engine{}
+		admin.Exec(t, fmt.Sprintf("ACL SETUSER %s on >%s -@all +multi +exec +acl|setuser +acl|getuser +acl|save", a.user, first))
 	default:
 		admin.Exec(t, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", a.user, first))
 	}
@@ -95,7 +102,7 @@ func everyStrategy(t testing.TB) (all []account) {
 		}
 		all = append(all, newAccount(t, p, rotation.StrategyAlternatingUsers))
 	}
-	return all
+	return append(all, newAccount(t, dbserver.Redis, rotation.StrategyDualPassword))
 }
 
 // world is a server with a secret for an account.

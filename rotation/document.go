@@ -91,6 +91,7 @@ func (d *document) read() error {
 		"engine": &d.login.Engine, "host": &d.login.Host, "username": &d.login.Username,
 		"password": &d.login.Password, "dbname": &d.login.Database,
 		"masterarn": &d.masterARN, "rotationStrategy": &d.strategy,
+		"tlsServerName": &d.login.TLSServerName, "tlsCA": &d.login.TLSCA,
 	} {
 		if err := d.readString(key, into); err != nil {
 			return err

@@ -115,7 +115,7 @@ func isTLS(err error) bool {
 		host   x509.HostnameError
 		cert   x509.CertificateInvalidError
 	)
-	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) ||
+	return errors.Is(err, ErrNoTLS) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) ||
 		errors.As(err, &root) || errors.As(err, &host) || errors.As(err, &cert)
 }
 
@@ -128,7 +128,8 @@ func isTCP(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// Hint says what to do about a class at a login, in one sentence for people.
+// Hint says what to do about a class at a login, in one sentence for people;
+// TLSHint does so for ClassTLS.
 func (c Class) Hint(l Login) string {
 	switch c {
 	case ClassDNS:
@@ -137,8 +138,6 @@ func (c Class) Hint(l Login) string {
 		return fmt.Sprintf("check that the server runs, that host and port of the secret are right, and that a firewall or security group lets this machine in to %s", l.Address(0))
 	case ClassTimeout:
 		return fmt.Sprintf("%s did not answer in time: check routes, firewalls and security groups, and the server's load", l.Address(0))
-	case ClassTLS:
-		return `check that the server offers TLS and that its certificate is valid for the host of the secret; an own certificate authority is trusted by SSL_CERT_FILE; a server without TLS needs "ssl": false in the secret`
 	case ClassAuth:
 		return fmt.Sprintf("the server refused user %s with this password", l.Username)
 	}

@@ -26,13 +26,20 @@ const (
 // Login is where and as whom to log in to a database: the keys of a secret's
 // value that Secrets Manager's rotation templates define.
 type Login struct {
-	Engine   string // mysql, mariadb, aurora-mysql, postgres, aurora-postgresql
+	Engine   string // mysql, mariadb, aurora-mysql, postgres, aurora-postgresql, redis, …
 	Host     string // a name, an address, or the path of a Unix socket
 	Port     int    // 0: the engine's usual port
 	Username string
 	Password string
 	Database string // "dbname"; may be empty
 	TLS      TLS
+
+	// TLSServerName is the name to verify instead of Host ("tlsServerName"),
+	// for a host that is another name of the server, such as a CNAME.
+	TLSServerName string
+	// TLSCA is the PEM text of the only authorities to trust ("tlsCA"); empty
+	// are those of the system, and of RDS for its names.
+	TLSCA string
 }
 
 // String describes the login without its password.

@@ -50,3 +50,13 @@ install_postgres() {
 	rm -f "$conf"
 	return $status
 }
+
+# install_redis makes redis-server out of redis-tools, which has the program under
+# another name: the package redis-server would start a service. The link goes into
+# keyturn's cache, where the tests look too.
+install_redis() {
+	local bin=${XDG_CACHE_HOME:-$HOME/.cache}/keyturn/redis/bin
+	[ -x /usr/bin/redis-check-rdb ] || install_packages redis-tools || return
+	mkdir -p "$bin"
+	ln -sf /usr/bin/redis-check-rdb "$bin/redis-server"
+}

@@ -31,6 +31,14 @@ need_servers() {
 	fi
 }
 
+need_redis() {
+	if [ -n "${KEYTURN_TEST_REDIS:-}" ] || has redis-server || has valkey-server ||
+		[ -x "${XDG_CACHE_HOME:-$HOME/.cache}/keyturn/redis/bin/redis-server" ]; then
+		return
+	fi
+	if can_install; then install_redis; else missing "a Redis or Valkey server (6.2 or newer)" KEYTURN_TEST_REDIS; fi
+}
+
 # has_mysql: MariaDB has a mysqld too, on Debian.
 has_mysql() { mysqld --version 2>/dev/null | grep -q 'Ver [89]' && ! mysqld --version | grep -q MariaDB; }
 
@@ -129,6 +137,7 @@ trap 'exit 143' TERM
 lacking=
 need_compiler
 need_servers
+need_redis
 need_clients
 need_runtimes
 need_terraform

@@ -26,6 +26,8 @@ var softwares = map[Product]software{ // :: product → how it is recognised
 	MySQL:    {servers: []string{"mysqld"}, minimum: "8.0.14"},
 	MariaDB:  {servers: []string{"mariadbd", "mysqld"}, installers: []string{"mariadb-install-db", "mysql_install_db"}, minimum: "10.6"},
 	Postgres: {servers: []string{"postgres"}, installers: []string{"initdb"}, minimum: "13"},
+	// set-proc-title came with Redis 6.2, ACLs with 6.0.
+	Redis: {servers: []string{"redis-server", "valkey-server"}, minimum: "6.2"},
 }
 
 // Find looks for an installed server of product p: on PATH, then in keyturn's
@@ -55,7 +57,7 @@ func Find(p Product) (Binary, error) {
 // product: Debian's mysqld is a link to mariadbd.
 var errOtherProduct = errors.New("not this product")
 
-var versionNumber = regexp.MustCompile(`(?:Ver|\(PostgreSQL\)) (\d+(?:\.\d+)*)`)
+var versionNumber = regexp.MustCompile(`(?:Ver |\(PostgreSQL\) | v=)(\d+(?:\.\d+)*)`)
 
 func inspect(p Product, soft software, path string) (Binary, error) {
 	said, err := versionOf(path)
@@ -99,6 +101,8 @@ func productOf(version string) Product {
 		return MariaDB
 	case strings.Contains(version, "(PostgreSQL)"):
 		return Postgres
+	case strings.Contains(version, "Redis server"), strings.Contains(version, "Valkey server"):
+		return Redis
 	}
 	return MySQL
 }
@@ -127,7 +131,7 @@ func installer(server string, names []string) string {
 func folders() []string {
 	list := filepath.SplitList(os.Getenv("PATH"))
 	if cache, err := os.UserCacheDir(); err == nil {
-		list = append(list, filepath.Join(cache, "keyturn/mysql/bin"))
+		list = append(list, filepath.Join(cache, "keyturn/mysql/bin"), filepath.Join(cache, "keyturn/redis/bin"))
 	}
 	list = append(list, newestFirst("/usr/lib/postgresql/*/bin")...) // Debian
 	list = append(list, newestFirst("/usr/pgsql-*/bin")...)          // PGDG on Fedora and its kin

@@ -46,6 +46,8 @@ func TestInspect(t *testing.T) {
 	program(t, dir, "mariadb-install-db", "")
 	program(t, dir, "postgres", "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)")
 	program(t, dir, "initdb", "")
+	program(t, dir, "redis-server", "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0")
+	program(t, dir, "valkey-server", "Valkey server v=8.1.1 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=384b3c0d511f998a")
 	program(t, dir, "old-mysqld", "mysqld  Ver 5.7.44 for Linux on x86_64 (MySQL Community Server (GPL))")
 	for _, tc := range []struct {
 		product    Product
@@ -58,6 +60,9 @@ func TestInspect(t *testing.T) {
 		{MariaDB, "mysqld", "not this product"},
 		{MariaDB, "mariadbd", "10.11.19"},
 		{Postgres, "postgres", "15.18"},
+		{Redis, "redis-server", "7.0.15"},
+		{Redis, "valkey-server", "8.1.1"},
+		{MySQL, "redis-server", "not this product"},
 	} {
 		b, err := inspect(tc.product, softwares[tc.product], filepath.Join(dir, tc.name))
 		got := b.Version

@@ -16,7 +16,7 @@ type NotFoundError struct {
 	Seen    []string // servers that were found and cannot be used, with the reason
 }
 
-var titles = map[Product]string{MySQL: "MySQL", MariaDB: "MariaDB", Postgres: "PostgreSQL"}
+var titles = map[Product]string{MySQL: "MySQL", MariaDB: "MariaDB", Postgres: "PostgreSQL", Redis: "Redis or Valkey"}
 
 // Error tells what to install.
 func (e *NotFoundError) Error() string {
@@ -30,14 +30,14 @@ func (e *NotFoundError) Error() string {
 const mysqlDownload = "install MySQL from https://dev.mysql.com/downloads/mysql/ (this system has no package of it), or use the engine mariadb"
 
 var packages = map[string]map[Product]string{ // :: system → product → what to do
-	"debian": {MySQL: mysqlDownload, MariaDB: "run `apt-get install mariadb-server`", Postgres: "run `apt-get install postgresql`"},
-	"ubuntu": {MySQL: "run `apt-get install mysql-server`", MariaDB: "run `apt-get install mariadb-server`", Postgres: "run `apt-get install postgresql`"},
-	"fedora": {MySQL: "run `dnf install community-mysql-server`", MariaDB: "run `dnf install mariadb-server`", Postgres: "run `dnf install postgresql-server`"},
-	"rhel":   {MySQL: "run `dnf install mysql-server`", MariaDB: "run `dnf install mariadb-server`", Postgres: "run `dnf install postgresql-server`"},
-	"alpine": {MySQL: mysqlDownload, MariaDB: "run `apk add mariadb`", Postgres: "run `apk add postgresql`"},
-	"arch":   {MySQL: mysqlDownload, MariaDB: "run `pacman -S mariadb`", Postgres: "run `pacman -S postgresql`"},
-	"suse":   {MySQL: mysqlDownload, MariaDB: "run `zypper install mariadb`", Postgres: "run `zypper install postgresql-server`"},
-	"darwin": {MySQL: "run `brew install mysql`", MariaDB: "run `brew install mariadb`", Postgres: "run `brew install postgresql`"},
+	"debian": {MySQL: mysqlDownload, MariaDB: "run `apt-get install mariadb-server`", Postgres: "run `apt-get install postgresql`", Redis: "run `apt-get install redis-server`"},
+	"ubuntu": {MySQL: "run `apt-get install mysql-server`", MariaDB: "run `apt-get install mariadb-server`", Postgres: "run `apt-get install postgresql`", Redis: "run `apt-get install redis-server`"},
+	"fedora": {MySQL: "run `dnf install community-mysql-server`", MariaDB: "run `dnf install mariadb-server`", Postgres: "run `dnf install postgresql-server`", Redis: "run `dnf install valkey`"},
+	"rhel":   {MySQL: "run `dnf install mysql-server`", MariaDB: "run `dnf install mariadb-server`", Postgres: "run `dnf install postgresql-server`", Redis: "run `dnf install valkey`"},
+	"alpine": {MySQL: mysqlDownload, MariaDB: "run `apk add mariadb`", Postgres: "run `apk add postgresql`", Redis: "run `apk add valkey`"},
+	"arch":   {MySQL: mysqlDownload, MariaDB: "run `pacman -S mariadb`", Postgres: "run `pacman -S postgresql`", Redis: "run `pacman -S valkey`"},
+	"suse":   {MySQL: mysqlDownload, MariaDB: "run `zypper install mariadb`", Postgres: "run `zypper install postgresql-server`", Redis: "run `zypper install valkey`"},
+	"darwin": {MySQL: "run `brew install mysql`", MariaDB: "run `brew install mariadb`", Postgres: "run `brew install postgresql`", Redis: "run `brew install valkey`"},
 }
 
 func advice(system string, p Product) string {

@@ -71,7 +71,7 @@ type command struct {
 // the next keyturn takes it over.
 func (s *Server) spawn(c command) (*process, error) {
 	cmd := exec.Command(c.path, c.args...)
-	if c.user.uid == 0 { // postgres never is; mysqld and mariadbd want to be told so
+	if c.user.uid == 0 && s.config.Binary.Product != Redis { // postgres never is; mysqld and mariadbd want to be told so
 		cmd.Args = append(cmd.Args, "--user=root")
 	}
 	cmd.Dir = s.config.Dir

@@ -1,7 +1,8 @@
-// Package dbserver finds and runs real database servers: mysqld, mariadbd and
-// postgres. It keeps three things true: at most one server process ever uses a
-// data folder, a data folder is either absent or completely initialised, and
-// no clear-text password reaches an argument list, a log or a file.
+// Package dbserver finds and runs real database servers: mysqld, mariadbd,
+// postgres and redis-server. It keeps three things true: at most one server
+// process ever uses a data folder, a data folder is either absent or completely
+// initialised, and no clear-text password reaches an argument list, a log or a
+// file.
 //
 // The folder of a server holds
 //
@@ -21,6 +22,7 @@ const (
 	MySQL    Product = "mysql"
 	MariaDB  Product = "mariadb"
 	Postgres Product = "postgres"
+	Redis    Product = "redis" // Valkey too; not one of RDS's
 )
 
 // Admin is the internal administrator that every server gets, as on RDS. It

@@ -80,6 +80,8 @@ func New(c Config) (*Server, error) {
 		s.engine = mysqlEngine{mariadb: true}
 	case Postgres:
 		s.engine = postgresEngine{}
+	case Redis:
+		s.engine = redisEngine{}
 	default:
 		return nil, fmt.Errorf("unknown database product %q", c.Binary.Product)
 	}

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 func eachProduct(t *testing.T, test func(t *testing.T, config dbserver.Config)) {
-	for _, product := range dbtest.Products() {
+	for _, product := range append(dbtest.Products(), dbserver.Redis) {
 		t.Run(string(product), func(t *testing.T) {
 			t.Parallel() // they wait for the disk most of the time
 			binary, err := dbserver.Find(product)
@@ -115,6 +115,11 @@ func TestLife(t *testing.T) {
 // checkMayDo has the master make an account and use the first database.
 func checkMayDo(t *testing.T, c dbserver.Config) {
 	master := dbtest.Admin{Product: c.Binary.Product, Host: dbserver.Host, Port: c.Port, User: "admin", Password: string(masterPassword)}
+	if c.Binary.Product == dbserver.Redis {
+		master.Exec(t, "ACL SETUSER app on >App-Password-1")
+		master.Exec(t, "SET t 1")
+		return
+	}
 	if c.Binary.Product == dbserver.Postgres {
 		master.Exec(t, "CREATE ROLE app LOGIN PASSWORD 'App-Password-1'")
 		master.Exec(t, "CREATE TABLE t (n int)") // in the database postgres

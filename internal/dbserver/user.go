@@ -39,8 +39,8 @@ func lookUp(name string) (account, bool) {
 }
 
 // chooseUser returns the user to run b as with folder as its home. Only root
-// can choose. mysqld and mariadbd prefer the user of their package and accept
-// root; postgres refuses root.
+// can choose. mysqld, mariadbd and redis-server prefer the user of their package
+// and accept root; postgres refuses root.
 func chooseUser(b Binary, folder string) (account, error) {
 	if os.Geteuid() != 0 {
 		return self(), nil
@@ -51,12 +51,14 @@ func chooseUser(b Binary, folder string) (account, error) {
 	if b.Product == Postgres {
 		return unprivileged(b, folder)
 	}
-	a, known := lookUp("mysql")
+	a, known := lookUp(packageUser[b.Product])
 	if known && canReach(a, b, folder) == nil {
 		return a, nil
 	}
 	return self(), nil
 }
+
+var packageUser = map[Product]string{MySQL: "mysql", MariaDB: "mysql", Redis: "redis"}
 
 // ownerOf returns the user that made a folder, whose processes alone can use it.
 func ownerOf(folder string) (account, bool) {

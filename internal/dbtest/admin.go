@@ -1,10 +1,12 @@
 package dbtest
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,13 +36,18 @@ func (a Admin) String() string {
 func (a Admin) GoString() string { return a.String() }
 
 // Exec runs one statement as the administrator (parameters: ? on MySQL and
-// MariaDB, $1 on PostgreSQL) and fails the test when it fails.
+// MariaDB, $1 on PostgreSQL) and fails the test when it fails. On Redis it is a
+// command whose words have no blanks.
 func (a Admin) Exec(t testing.TB, statement string, args ...any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if a.Product == dbserver.Postgres {
 		a.execPostgres(ctx, t, statement, args)
+		return
+	}
+	if a.Product == dbserver.Redis {
+		must(t, a.redis(ctx, strings.Fields(statement)))
 		return
 	}
 	db := a.openMySQL(t, "")
@@ -89,6 +96,37 @@ func (a Admin) connectPostgres(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, config)
 }
 
+// redis logs in and runs one command.
+func (a Admin) redis(ctx context.Context, command []string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(a.Host, strconv.Itoa(a.Port)))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	answers := bufio.NewReader(conn)
+	for _, words := range [][]string{{"AUTH", a.User, a.Password}, command} {
+		request := fmt.Appendf(nil, "*%d\r\n", len(words))
+		for _, word := range words {
+			request = fmt.Appendf(request, "$%d\r\n%s\r\n", len(word), word)
+		}
+		if _, err := conn.Write(request); err != nil {
+			return err
+		}
+		line, err := answers.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(line, "-") {
+			return fmt.Errorf("%s: %s", words[0], strings.TrimSpace(line))
+		}
+	}
+	return nil
+}
+
 // Login tries whether an account of the same server can log in.
 func (a Admin) Login(ctx context.Context, user, password string) error {
 	a.User, a.Password = user, password
@@ -98,6 +136,9 @@ func (a Admin) Login(ctx context.Context, user, password string) error {
 			return err
 		}
 		return conn.Close(ctx)
+	}
+	if a.Product == dbserver.Redis {
+		return a.redis(ctx, []string{"PING"})
 	}
 	connector, err := mysql.NewConnector(a.mysqlConfig(""))
 	if err != nil {

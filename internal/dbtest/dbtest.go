@@ -12,8 +12,8 @@
 //
 //	find "$KEYTURN_TEST_DIR" -name pid -exec cat {} + | while read -r p; do kill -KILL -- "-$p"; done
 //
-// KEYTURN_TEST_MYSQL, KEYTURN_TEST_MARIADB and KEYTURN_TEST_POSTGRES name a
-// running server instead, as mysql://user:password@host:port (whatever the
+// KEYTURN_TEST_MYSQL, KEYTURN_TEST_MARIADB, KEYTURN_TEST_POSTGRES and
+// KEYTURN_TEST_REDIS name a running server instead, as mysql://user:password@host:port (whatever the
 // scheme), with an account that may do everything. A missing server fails the
 // test; nothing is skipped.
 package dbtest
@@ -35,7 +35,8 @@ import (
 	"github.com/keyturn/keyturn/internal/dbserver"
 )
 
-// Products returns the products that everything must work with.
+// Products returns the products that RDS has, with which everything must work.
+// Redis is for rotations besides.
 func Products() []dbserver.Product {
 	return []dbserver.Product{dbserver.MySQL, dbserver.MariaDB, dbserver.Postgres}
 }

@@ -50,7 +50,7 @@ func TestGetFunction(t *testing.T) {
 		}
 	}
 	list, err := c.ListFunctions(t.Context(), &lambda.ListFunctionsInput{})
-	if err != nil || len(list.Functions) != 2 {
+	if err != nil || len(list.Functions) != 3 {
 		t.Errorf("got %v, %v", list, err)
 	}
 }

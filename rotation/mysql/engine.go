@@ -9,7 +9,6 @@ package mysql
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"fmt"
 	"slices"
@@ -52,14 +51,18 @@ func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	connector, err := driver.NewConnector(config(l, timeout))
+	cfg, err := config(l, timeout)
+	if err != nil {
+		return nil, err
+	}
+	connector, err := driver.NewConnector(cfg)
 	if err != nil {
 		return nil, rotation.Errorf(rotation.ClassSecret, "the login of the secret cannot be used: host, port or username is malformed")
 	}
 	return open(ctx, sql.OpenDB(connector), l)
 }
 
-func config(l rotation.Login, timeout time.Duration) *driver.Config {
+func config(l rotation.Login, timeout time.Duration) (*driver.Config, error) {
 	cfg := driver.NewConfig()
 	cfg.Net, cfg.Addr = "tcp", l.Address(defaultPort)
 	if l.UnixSocket() {
@@ -71,10 +74,9 @@ func config(l rotation.Login, timeout time.Duration) *driver.Config {
 	// ALTER USER takes no parameters in a prepared statement (error 1064). The
 	// driver's quoting obeys the session's NO_BACKSLASH_ESCAPES.
 	cfg.InterpolateParams = true
-	if l.Encrypted() {
-		cfg.TLS = &tls.Config{ServerName: strings.Trim(l.Host, "[]"), MinVersion: tls.VersionTLS12}
-	}
-	return cfg
+	var err error
+	cfg.TLS, err = l.TLSConfig()
+	return cfg, err
 }
 
 // open logs in and finds out who and where it is.

@@ -21,6 +21,8 @@ const (
 	errHistory        = 3638 // ER_CREDENTIALS_CONTRADICT_TO_HISTORY
 	errWrongCurrent   = 3891 // ER_INCORRECT_CURRENT_PASSWORD
 	errMissingCurrent = 3892 // ER_MISSING_CURRENT_PASSWORD
+
+	errSecureTransport = 3159 // ER_SECURE_TRANSPORT_REQUIRED
 )
 
 // classes gives the servers' error numbers a class; others are ClassDatabase.
@@ -41,7 +43,6 @@ var classes = map[uint16]rotation.Class{
 	4150: rotation.ClassPolicy,    // ER_USER_IS_BLOCKED of MariaDB
 	4151: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
 	1699: rotation.ClassPolicy,    // ER_SET_PASSWORD_AUTH_PLUGIN
-	3159: rotation.ClassTLS,       // ER_SECURE_TRANSPORT_REQUIRED
 	1205: rotation.ClassTimeout,   // ER_LOCK_WAIT_TIMEOUT
 	3024: rotation.ClassTimeout,   // ER_QUERY_TIMEOUT
 
@@ -49,6 +50,8 @@ var classes = map[uint16]rotation.Class{
 	errHistory:        rotation.ClassPolicy,
 	errWrongCurrent:   rotation.ClassPolicy,
 	errMissingCurrent: rotation.ClassPolicy,
+
+	errSecureTransport: rotation.ClassTLS,
 }
 
 // serverError is the server's answer to a statement, without the driver's
@@ -72,7 +75,7 @@ func classify(ctx context.Context, err error, secrets ...string) (rotation.Class
 	case ctx.Err() != nil:
 		return rotation.ClassTimeout, ctx.Err()
 	case errors.Is(err, driver.ErrNoTLS):
-		return rotation.ClassTLS, driver.ErrNoTLS
+		return rotation.ClassTLS, rotation.ErrNoTLS
 	case errors.Is(err, driver.ErrInvalidConn), errors.Is(err, stddriver.ErrBadConn):
 		return rotation.ClassTCP, errors.New("the server closed the connection")
 	}
@@ -111,13 +114,27 @@ func shown(e *driver.MySQLError, secrets []string) string {
 func loginError(ctx context.Context, err error, l rotation.Login) error {
 	class, cause := classify(ctx, err, l.Password)
 	hint := class.Hint(l)
-	if class == rotation.ClassAuth {
+	switch class {
+	case rotation.ClassTLS:
+		hint = tlsHint(cause, l)
+	case rotation.ClassAuth:
 		hint = "check the password; also, an anonymous account ''@'localhost' hides 'user'@'%' from logins of that host"
+		if !l.Encrypted() { // MariaDB refuses in the same words
+			hint += `, and a server with require_secure_transport lets nobody in without TLS ("ssl": true in the secret)`
+		}
 	}
 	if hint != "" {
 		hint = "; " + hint
 	}
 	return rotation.Errorf(class, "logging in to %s as %s: %w%s", l.Address(defaultPort), l.Username, cause, hint)
+}
+
+// tlsHint also knows the server's own answer, that it takes nothing but TLS.
+func tlsHint(cause error, l rotation.Login) string {
+	if isServer(cause, errSecureTransport) {
+		return `take "ssl": false out of the secret, or give "ssl": true on a host of this machine`
+	}
+	return rotation.TLSHint(cause, l)
 }
 
 // statementError classifies a failed statement. nil stays nil.

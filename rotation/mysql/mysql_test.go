@@ -99,7 +99,10 @@ func TestParseAccount(t *testing.T) {
 }
 
 func TestConfigIsStrict(t *testing.T) {
-	cfg := config(rotation.Login{Host: "db.example.com", Username: "u", Password: "p"}, defaultTimeout)
+	cfg, err := config(rotation.Login{Host: "db.example.com", Username: "u", Password: "p"}, defaultTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if cfg.TLS == nil || cfg.TLS.InsecureSkipVerify || cfg.TLS.ServerName != "db.example.com" {
 		t.Error("a remote server must be verified")
 	}

@@ -9,8 +9,9 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,10 +71,7 @@ func config(l rotation.Login) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, rotation.Errorf(rotation.ClassSecret, "a PG… variable of the environment is not understood; unset it")
 	}
-	cfg.Host, cfg.Port = strings.Trim(l.Host, "[]"), defaultPort
-	if l.Port != 0 {
-		cfg.Port = uint16(l.Port) //nolint:gosec // a Login's port is at most 65535
-	}
+	cfg.Host, cfg.Port = address(l)
 	cfg.User, cfg.Password = l.Username, l.Password
 	cfg.Database = l.Database
 	if cfg.Database == "" {
@@ -83,14 +81,31 @@ func config(l rotation.Login) (*pgx.ConnConfig, error) {
 	cfg.RuntimeParams = map[string]string{"application_name": "keyturn"}
 	// Under the method trust any password logs in, which would prove nothing.
 	cfg.RequireAuth = "scram-sha-256,md5"
-	if l.Encrypted() {
-		cfg.TLSConfig = &tls.Config{ServerName: cfg.Host, MinVersion: tls.VersionTLS12}
+	if cfg.TLSConfig, err = l.TLSConfig(); err != nil {
+		return nil, err
+	}
+	if cfg.TLSConfig != nil {
 		cfg.RequireAuth += ",password"
 	}
 	// Poolers lend a server connection per transaction and lose prepared
 	// statements between them.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	return cfg, nil
+}
+
+// address returns the host and port. A Unix socket is named as libpq does, by its
+// folder, in which the socket is .s.PGSQL.PORT, or by its own path.
+func address(l rotation.Login) (host string, port uint16) {
+	host, port = strings.Trim(l.Host, "[]"), defaultPort
+	if l.Port != 0 {
+		port = uint16(l.Port) //nolint:gosec // a Login's port is at most 65535
+	}
+	folder, name := path.Split(host)
+	number, isSocket := strings.CutPrefix(name, ".s.PGSQL.")
+	if n, err := strconv.ParseUint(number, 10, 16); isSocket && l.UnixSocket() && err == nil {
+		return path.Clean(folder), uint16(n)
+	}
+	return host, port
 }
 
 // session is one connection of one role.

@@ -53,7 +53,7 @@ func classify(ctx context.Context, err error) (rotation.Class, error) {
 	}
 	switch text := err.Error(); {
 	case strings.Contains(text, "server refused TLS connection"):
-		return rotation.ClassTLS, errors.New("the server does not offer TLS")
+		return rotation.ClassTLS, rotation.ErrNoTLS
 	case strings.Contains(text, "require_auth check failed"):
 		return rotation.ClassPolicy, errors.New("the server did not ask for the password as a safe server does; a login that does not check it (trust, peer, cert) proves nothing: let pg_hba.conf ask for scram-sha-256")
 	}
@@ -94,7 +94,11 @@ func innermost(err error) error {
 func loginError(ctx context.Context, err error, l rotation.Login) error {
 	class, cause := classify(ctx, err)
 	hint := ""
-	if class != rotation.ClassAuth && class != rotation.ClassPrivilege {
+	switch class {
+	case rotation.ClassTLS:
+		hint = rotation.TLSHint(cause, l)
+	case rotation.ClassAuth, rotation.ClassPrivilege:
+	default:
 		hint = class.Hint(l)
 	}
 	if hint != "" {

@@ -104,7 +104,7 @@ func TestBothPasswordsAfterCacheFlush(t *testing.T) {
 
 // TestAnonymousAccountIsExplained: it hides an account of every host.
 func TestAnonymousAccountIsExplained(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		// It may hide the administrator as well: one connection makes and
 		// drops it.
@@ -135,7 +135,7 @@ func TestForeignPlugin(t *testing.T) {
 
 // TestAccountKeepsItsLimits: the changed account is otherwise as it was.
 func TestAccountKeepsItsLimits(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		for _, kind := range []accountKind{plain, privileged} {
 			w := newWorld(t, p, kind)
 			w.sql("ALTER USER '%s'@'%%' WITH MAX_USER_CONNECTIONS 7", w.first.Username)
@@ -182,7 +182,7 @@ func (w *world) ask(query string, into any) {
 
 // TestNoClearTextInTheGeneralLog reads what the server has written down.
 func TestNoClearTextInTheGeneralLog(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		for _, kind := range []accountKind{plain, privileged} {
 			w := newWorld(t, p, kind)
 			w.sql("SET GLOBAL log_output = 'TABLE'")
@@ -269,7 +269,22 @@ func TestNastyPasswords(t *testing.T) {
 
 func TestEngineNames(t *testing.T) {
 	each(t, func(t *testing.T, p dbserver.Product) {
-		_, err := engineOf(p).Connect(t.Context(), rotation.Login{Engine: "oracle", Host: "127.0.0.1", Port: 1, Username: "u", Password: "Secret_1"})
-		checkClass(t, "oracle", err, rotation.ClassSecret)
+		w := newWorld(t, p, plain)
+		for _, name := range map[dbserver.Product][]string{
+			dbserver.MySQL: {"mysql", "aurora-mysql", "aurora"}, dbserver.MariaDB: {"mariadb", "mysql"},
+			dbserver.Postgres: {"postgres", "postgresql", "aurora-postgresql"}, dbserver.Redis: {"redis", "valkey"},
+		}[p] {
+			l := w.first
+			l.Engine = name
+			s, err := w.direct.Connect(t.Context(), l)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			w.check(s.Close())
+		}
+		for _, name := range []string{"oracle-ee", "sqlserver-ex", "db2-se", "docdb", "neptune", "MySQL", ""} {
+			_, err := engineOf(p).Connect(t.Context(), rotation.Login{Engine: name, Host: "127.0.0.1", Port: 1, Username: "u", Password: "Secret_1"})
+			checkClass(t, name, err, rotation.ClassSecret)
+		}
 	})
 }

@@ -45,6 +45,8 @@ func TestForgedPendingValue(t *testing.T) {
 			{`"host":"127.0.0.1"`, `"host":"localhost"`},
 			{`"username":"` + w.first.Username, `"username":"root`},
 			{`"ssl":false`, `"ssl":true`},
+			{`"ssl":false`, `"ssl":false,"tlsServerName":"elsewhere"`},
+			{`"ssl":false`, `"ssl":false,"tlsCA":"forged"`},
 			{`"engine":`, `"engine":"sqlserver","was":`},
 		} {
 			forged := strings.Replace(w.value(), change[0], change[1], 1)
@@ -99,11 +101,10 @@ func TestTLSNeverFallsBack(t *testing.T) {
 		w := newWorld(t, p, plain)
 		l := w.first
 		l.TLS = rotation.TLSVerify
-		_, err := w.direct.Connect(t.Context(), l)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := w.direct.Connect(ctx, l)
 		checkClass(t, "ssl: true", err, rotation.ClassTLS)
-		if err != nil && !strings.Contains(err.Error(), "SSL_CERT_FILE") {
-			t.Errorf("the error does not say what to do: %v", err)
-		}
 	})
 }
 

@@ -173,7 +173,7 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 }
 
 func isChange(packet []byte) bool {
-	statements := []string{"ALTER USER ", "SET PASSWORD", "CREATE USER ", "DROP USER ", "GRANT ", "REVOKE ", "SET DEFAULT ROLE "}
+	statements := []string{"ALTER USER ", "SET PASSWORD", "CREATE USER ", "DROP USER ", "GRANT ", "REVOKE ", "SET DEFAULT ROLE ", "SETUSER"}
 	if bytes.HasPrefix(packet, []byte("Q")) { // PostgreSQL's, where nothing lasts before COMMIT
 		statements = []string{"ALTER ROLE ", "COMMIT"}
 	}

@@ -82,7 +82,7 @@ func TestAbandonedRotation(t *testing.T) {
 // cannot help itself.
 func TestAbandonedSingleUser(t *testing.T) {
 	each(t, func(t *testing.T, p dbserver.Product) {
-		w := newWorld(t, p, plain)
+		w := newWorld(t, p, plain, `"rotationStrategy":"SingleUser"`)
 		w.store.begin(secretID, "version-1")
 		w.until("version-1", rotation.StepSet)
 		w.store.abandon(secretID)
@@ -100,7 +100,7 @@ func TestRetireNeedsThePrivilege(t *testing.T) {
 	eachDual(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, privileged)
 		w.rotate("version-1")
-		w.sql("REVOKE %s ON *.* FROM '%s'@'%%'", dualPrivilege(p), w.first.Username)
+		w.revoke()
 		w.refused("version-1", rotation.StepRetire, rotation.ClassPrivilege)
 		w.want("both", true, w.login("AWSCURRENT").Password, w.first.Password)
 

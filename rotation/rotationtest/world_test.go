@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 	"github.com/keyturn/keyturn/rotation/mysql"
 	"github.com/keyturn/keyturn/rotation/postgres"
+	"github.com/keyturn/keyturn/rotation/redis"
 )
 
 // accountKind is what the rotated account may do.
@@ -56,8 +57,11 @@ func newWorld(t *testing.T, p dbserver.Product, kind accountKind, extra ...strin
 }
 
 func engineOf(p dbserver.Product) rotation.Engine {
-	if p == dbserver.Postgres {
+	switch p {
+	case dbserver.Postgres:
 		return postgres.Engine{}
+	case dbserver.Redis:
+		return redis.Engine{}
 	}
 	return mysql.Engine{}
 }
@@ -67,6 +71,11 @@ func (w *world) createAccount(kind accountKind) {
 	if w.product == dbserver.Postgres {
 		w.sql("CREATE ROLE %s LOGIN PASSWORD '%s'", w.first.Username, w.first.Password)
 		w.t.Cleanup(func() { w.sql("DROP ROLE %s", w.first.Username) })
+		return
+	}
+	if w.product == dbserver.Redis { // who may change one password may keep two
+		w.sql("ACL SETUSER %s on >%s -@all +multi +exec +acl|setuser +acl|getuser +acl|save", w.first.Username, w.first.Password)
+		w.t.Cleanup(func() { w.sql("ACL DELUSER %s", w.first.Username) })
 		return
 	}
 	w.sql("CREATE USER '%s'@'%%' IDENTIFIED BY '%s'", w.first.Username, w.first.Password)
@@ -81,6 +90,24 @@ func dualPrivilege(p dbserver.Product) string {
 		return "APPLICATION_PASSWORD_ADMIN"
 	}
 	return "CREATE USER"
+}
+
+// revoke takes away what DualPassword needs.
+func (w *world) revoke() {
+	w.t.Helper()
+	if w.product == dbserver.Redis {
+		w.sql("ACL SETUSER %s -acl|setuser", w.first.Username)
+		return
+	}
+	w.sql("REVOKE %s ON *.* FROM '%s'@'%%'", dualPrivilege(w.product), w.first.Username)
+}
+
+// missing is how an error names what revoke has taken away.
+func missing(p dbserver.Product) string {
+	if p == dbserver.Redis {
+		return "+acl|setuser"
+	}
+	return "GRANT " + dualPrivilege(p)
 }
 
 func (w *world) sql(format string, args ...any) {
@@ -199,13 +226,20 @@ func (w *world) want(when string, valid bool, passwords ...string) {
 
 // each runs a test on all products.
 func each(t *testing.T, test func(t *testing.T, p dbserver.Product)) {
-	for _, p := range dbtest.Products() {
+	for _, p := range append(dbtest.Products(), dbserver.Redis) {
 		t.Run(string(p), func(t *testing.T) { test(t, p) })
 	}
 }
 
 // eachDual runs a test on the products that can keep two passwords.
 func eachDual(t *testing.T, test func(t *testing.T, p dbserver.Product)) {
+	for _, p := range []dbserver.Product{dbserver.MySQL, dbserver.MariaDB, dbserver.Redis} {
+		t.Run(string(p), func(t *testing.T) { test(t, p) })
+	}
+}
+
+// eachMySQL runs a test that speaks MySQL's language.
+func eachMySQL(t *testing.T, test func(t *testing.T, p dbserver.Product)) {
 	for _, p := range []dbserver.Product{dbserver.MySQL, dbserver.MariaDB} {
 		t.Run(string(p), func(t *testing.T) { test(t, p) })
 	}
@@ -213,7 +247,7 @@ func eachDual(t *testing.T, test func(t *testing.T, p dbserver.Product)) {
 
 // expected is the strategy that auto chooses.
 func expected(p dbserver.Product, kind accountKind) string {
-	if p == dbserver.Postgres || kind == plain {
+	if p == dbserver.Postgres || kind == plain && p != dbserver.Redis {
 		return rotation.StrategySingleUser
 	}
 	return rotation.StrategyDualPassword
