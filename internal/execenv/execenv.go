@@ -25,8 +25,8 @@ import (
 // Limits of every environment.
 const (
 	// initTime is how long a process may take until it asks for its first event, or
-	// Config.Timeout if that is longer.
-	initTime = 10 * time.Second
+	// Config.Timeout if that is longer. AWS gives ten seconds, and tries again.
+	initTime = 30 * time.Second
 	// MaxResponse is the largest answer, in bytes ("Lambda quotas").
 	MaxResponse = 6<<20 + 100
 )
