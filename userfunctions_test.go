@@ -238,26 +238,9 @@ func (k *keyed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // A function has rights on the secret it rotates, and on the admin secret that
 // the value names; an event with another secret's ARN opens nothing.
 func TestFunctionRights(t *testing.T) {
-	tried := map[string]string{}
-	var mu sync.Mutex
-	reader := func(ctx context.Context, cfg aws.Config, event json.RawMessage) (json.RawMessage, error) {
-		var e struct{ SecretID, Read string }
-		if err := json.Unmarshal(event, &e); err != nil {
-			return nil, err
-		}
-		c := secretsmanager.NewFromConfig(cfg)
-		mu.Lock()
-		defer mu.Unlock()
-		for _, name := range []string{"own", "admin", "other"} {
-			_, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
-			tried[name] = errorCode(err)
-		}
-		_, err := c.ListSecrets(ctx, &secretsmanager.ListSecretsInput{})
-		tried["list"] = errorCode(err)
-		return nil, rotation.Errorf(rotation.ClassPolicy, "seen enough")
-	}
+	var r reader
 	s := keyturntest.NewServer(t, func(c *keyturn.Config) {
-		c.Data, c.Functions = keyturn.InMemory, map[string]keyturn.Function{"reader": reader}
+		c.Data, c.Functions = keyturn.InMemory, map[string]keyturn.Function{"reader": r.read}
 	})
 	_, err := s.Lambda.AddPermission(t.Context(), &lambda.AddPermissionInput{FunctionName: aws.String("reader"), StatementId: aws.String("s"),
 		Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("secretsmanager.amazonaws.com")})
@@ -278,27 +261,47 @@ func TestFunctionRights(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := func(what string, codes ...string) {
-		t.Helper()
-		mu.Lock()
-		defer mu.Unlock()
-		for i, name := range []string{"own", "admin", "other", "list"} {
-			if tried[name] != codes[i] {
-				t.Errorf("%s: %s: got %q, want %q", what, name, tried[name], codes[i])
-			}
-		}
-		clear(tried)
-	}
 	const denied = "AccessDeniedException"
 	invoke("own")
-	want("before it rotates the secret", denied, denied, denied, denied)
+	r.want(t, "before it rotates the secret", denied, denied, denied, denied)
 	if _, err := s.SecretsManager.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String("own"), RotationLambdaARN: aws.String(function)}); err != nil {
 		t.Fatal(err)
 	}
 	invoke("own")
-	want("own", "", "", denied, denied)
+	r.want(t, "own", "", "", denied, denied)
 	invoke("other")
-	want("other", denied, denied, denied, denied)
+	r.want(t, "other", denied, denied, denied, denied)
+}
+
+// reader is a function that tries what it may read.
+type reader struct {
+	mu    sync.Mutex
+	tried map[string]string // :: name of a secret, or list → the error's code
+}
+
+func (r *reader) read(ctx context.Context, cfg aws.Config, _ json.RawMessage) (json.RawMessage, error) {
+	c := secretsmanager.NewFromConfig(cfg)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tried = map[string]string{}
+	for _, name := range []string{"own", "admin", "other"} {
+		_, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
+		r.tried[name] = errorCode(err)
+	}
+	_, err := c.ListSecrets(ctx, &secretsmanager.ListSecretsInput{})
+	r.tried["list"] = errorCode(err)
+	return nil, rotation.Errorf(rotation.ClassPolicy, "seen enough")
+}
+
+func (r *reader) want(t *testing.T, what string, codes ...string) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, name := range []string{"own", "admin", "other", "list"} {
+		if r.tried[name] != codes[i] {
+			t.Errorf("%s: %s: got %q, want %q", what, name, r.tried[name], codes[i])
+		}
+	}
 }
 
 func errorCode(err error) string {

@@ -24,8 +24,9 @@ import (
 
 // Limits of every environment.
 const (
-	// initTime is how long a process may take until it asks for its first event.
-	initTime = 10 * time.Second
+	// initTime is how long a process may take until it asks for its first event, or
+	// Config.Timeout if that is longer. AWS gives ten seconds, and tries again.
+	initTime = 30 * time.Second
 	// MaxResponse is the largest answer, in bytes ("Lambda quotas").
 	MaxResponse = 6<<20 + 100
 )
@@ -195,7 +196,8 @@ func (e *Environment) handle(ctx context.Context, inv *invocation) ([]byte, erro
 }
 
 func (e *Environment) exchange(ctx context.Context, inv *invocation) ([]byte, error) {
-	start := time.NewTimer(initTime)
+	limit := max(initTime, e.config.Timeout)
+	start := time.NewTimer(limit)
 	defer start.Stop()
 	select {
 	case e.work <- inv:
@@ -205,7 +207,7 @@ func (e *Environment) exchange(ctx context.Context, inv *invocation) ([]byte, er
 	case <-e.process.exited:
 		return nil, e.exitFailure(inv)
 	case <-start.C:
-		return nil, timedOut(inv.id, initTime)
+		return nil, timedOut(inv.id, limit)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -48,7 +48,7 @@ func pack(t testing.TB, files ...file) []byte {
 func start(t testing.TB, runtime, handler string, code []byte, changes ...func(*Config)) *Environment {
 	t.Helper()
 	c := Config{Function: "f", ARN: "arn:aws:lambda:us-east-1:000000000000:function:f", Runtime: runtime, Handler: handler, Code: code,
-		Dir: filepath.Join(t.TempDir(), "env"), Memory: 256, Timeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler)}
+		Dir: filepath.Join(t.TempDir(), "env"), Memory: 256, Timeout: time.Minute, Log: slog.New(slog.DiscardHandler)}
 	for _, change := range changes {
 		change(&c)
 	}
@@ -73,7 +73,7 @@ def handler(event, context):
 
 def about(event, context):
     return {"count": count, "name": context.function_name, "arn": context.invoked_function_arn, "memory": context.memory_limit_in_mb,
-            "id": context.aws_request_id, "time": 8000 < context.get_remaining_time_in_millis() <= 10000, "own": os.environ["OWN"],
+            "id": context.aws_request_id, "time": 10000 < context.get_remaining_time_in_millis() <= 60000, "own": os.environ["OWN"],
             "home": os.environ["HOME"].endswith("/tmp"), "secret": os.environ.get("SERVERS_OWN", "hidden")}
 
 def fail(event, context):
@@ -105,7 +105,7 @@ exports.handler = async (event, context) => {
 exports.old = (event, context, callback) => { callback(null, "called back"); };
 const do_ = {
   about: (event, context) => ({ count, name: context.functionName, arn: context.invokedFunctionArn, memory: context.memoryLimitInMB,
-    id: context.awsRequestId, time: context.getRemainingTimeInMillis() > 8000, own: process.env.OWN,
+    id: context.awsRequestId, time: context.getRemainingTimeInMillis() > 10000, own: process.env.OWN,
     home: process.env.HOME.endsWith("/tmp"), secret: process.env.SERVERS_OWN ?? "hidden" }),
   fail: () => { throw new RangeError("no such key"); },
   sleep: () => new Promise((resolve) => setTimeout(resolve, 60000)),
@@ -381,16 +381,16 @@ func FuzzUnpack(f *testing.F) {
 // What a process prints is bounded, and goes to the log at level debug only.
 func TestOutput(t *testing.T) {
 	t.Parallel()
-	const chatty = "def handler(event, context):\n    for i in range(20000):\n        print('line', i)\n"
+	const chatty = "def handler(event, context):\n    for i in range(8000):\n        print('line', i)\n"
 	var log bytes.Buffer
 	e := start(t, "python3.12", "index.handler", pack(t, file{name: "index.py", text: chatty}), func(c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	_, tail := invoke(t, e, "id", "x", nil)
-	if !strings.HasSuffix(tail, "line 19999\n") || len(tail) > maxTail {
+	if !strings.HasSuffix(tail, "line 7999\n") || len(tail) > maxTail {
 		t.Errorf("the tail is %d bytes: %q", len(tail), tail[max(0, len(tail)-40):])
 	}
-	if text := log.String(); !strings.Contains(text, `level=DEBUG msg="a function printed" function=f requestId=id text="line 0"`) || strings.Contains(text, "line 19999") {
+	if text := log.String(); !strings.Contains(text, `level=DEBUG msg="a function printed" function=f requestId=id text="line 0"`) || strings.Contains(text, "line 7999") {
 		t.Errorf("the log has %d bytes", log.Len())
 	}
 	if strings.Contains(log.String(), "level=INFO") {

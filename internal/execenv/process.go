@@ -16,7 +16,7 @@ import (
 
 // User is a system user; the zero value is that of this program.
 type User struct {
-	UID, GID uint32
+	UID, GID int
 	Other    bool // it is not this program's
 }
 
@@ -26,22 +26,19 @@ func LookUp(name string) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("looking up the user of functions: %w", err)
 	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
+	uid, errU := strconv.Atoi(u.Uid)
+	gid, errG := strconv.Atoi(u.Gid)
+	if err := errors.Join(errU, errG); err != nil {
 		return User{}, fmt.Errorf("looking up the user of functions: %w", err)
 	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return User{}, fmt.Errorf("looking up the user of functions: %w", err)
-	}
-	return User{UID: uint32(uid), GID: uint32(gid), Other: int(uid) != os.Geteuid()}, nil //nolint:gosec // ids come from the system
+	return User{UID: uid, GID: gid, Other: uid != os.Geteuid()}, nil
 }
 
 func (u User) own(path string) error {
 	if !u.Other {
 		return nil
 	}
-	if err := os.Lchown(path, int(u.UID), int(u.GID)); err != nil {
+	if err := os.Lchown(path, u.UID, u.GID); err != nil {
 		return fmt.Errorf("giving a function its folder: %w", err)
 	}
 	return nil
@@ -51,7 +48,7 @@ func (u User) credential() *syscall.Credential {
 	if !u.Other {
 		return nil
 	}
-	return &syscall.Credential{Uid: u.UID, Gid: u.GID}
+	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)} //nolint:gosec // ids come from the system
 }
 
 // spec is what a process is started from.
