@@ -44,10 +44,15 @@ type checkQueue struct {
 	slots chan struct{}
 }
 
-func (q *checkQueue) forget() {
+// offer tells of one that was planned, and reports whether it may be the next.
+func (q *checkQueue) offer(at time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.known = false
+	if q.known && !q.next.IsZero() && !at.Before(q.next) {
+		return false
+	}
+	q.next = at // unknown stays unknown
+	return true
 }
 
 func (q *checkQueue) set(next time.Time) {

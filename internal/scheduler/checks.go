@@ -94,8 +94,17 @@ func (s *Scheduler) PlanCheck(ctx context.Context, tx *sqldb.Tx, arn secret.ARN)
 	if err != nil {
 		return fmt.Errorf("planning a canary login: %w", err)
 	}
-	tx.OnCommit(func() { s.checks.forget(); s.Poke() })
+	if at != nil {
+		tx.OnCommit(func() { s.offer(*at) })
+	}
 	return nil
+}
+
+// offer wakes the scheduler for a check that comes before the others.
+func (s *Scheduler) offer(at time.Time) {
+	if s.checks.offer(at) {
+		s.Poke()
+	}
 }
 
 // checkInterval is the interval of a secret; 0 is off.

@@ -3,8 +3,10 @@ package scheduler_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -277,5 +279,46 @@ func TestParseCheckInterval(t *testing.T) {
 		if (err != nil) != (want < 0) || err == nil && got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
+	}
+}
+
+// TestChecksOfAnOlderFolder: secrets that rotated before there were checks get
+// theirs, spread over the first interval.
+func TestChecksOfAnOlderFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	older := sqldb.Schema{Name: scheduler.Schema.Name, Steps: scheduler.Schema.Steps[:1]}
+	old, err := sqldb.Open(t.Context(), path, time.Now, older)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = old.Write(t.Context(), func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(t.Context(), `INSERT INTO rotations (arn, enabled, function, days, expression, duration, counted_days, suspended, strategy,
+			retire_token, kind, token, step, attempt, refused, try_at, lease_until, epoch)
+			VALUES ('a', 1, 'f', 30, '', '', 0, 0, '', '', '', '', '', 0, 0, 0, 0, 0)`)
+		return err
+	})
+	if err := errors.Join(err, old.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sqldb.Open(t.Context(), path, time.Now, scheduler.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	h := &house{t: t, db: db, vault: secret.NewVault(db, nil), arn: "a"}
+	s := scheduler.New(scheduler.Config{DB: db, Vault: h.vault, Functions: h, Now: time.Now, Log: slog.New(slog.DiscardHandler), Drift: scheduler.Drift{Every: day}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	for planned := false; !planned; {
+		h.write(func(tx *sqldb.Tx) error {
+			st, err := s.Standing(ctx, tx, "a")
+			planned = err == nil && st.CheckAt.After(time.Now())
+			return err
+		})
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
