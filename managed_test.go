@@ -21,6 +21,7 @@ import (
 	"github.com/keyturn/keyturn"
 	"github.com/keyturn/keyturn/internal/dbserver"
 	"github.com/keyturn/keyturn/internal/dbtest"
+	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/rotation"
 	"github.com/keyturn/keyturn/rotation/mysql"
 	"github.com/keyturn/keyturn/rotation/postgres"
@@ -29,7 +30,7 @@ import (
 // openManaged opens a server in a folder and runs it; stop ends it at once.
 func openManaged(t *testing.T, dir string) (s *keyturn.Server, stop func()) {
 	t.Helper()
-	s, err := keyturn.Open(t.Context(), keyturn.Config{Data: dir})
+	s, err := keyturn.Open(t.Context(), keyturn.Config{Data: dir, Dev: true}) // for the clock
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,10 +308,17 @@ func TestManagedMasterUserIsHealed(t *testing.T) {
 	w.must(session.SetPassword(t.Context(), "boss", "Behind.The-Back_1"))
 	w.must(session.Close())
 	w.must(w.modify(func(in *rds.ModifyDBClusterInput) { in.RotateMasterUserPassword = aws.Bool(true) }))
-	w.wantLogin()
+	before := w.wantLogin()
 	if w.logsIn("Behind.The-Back_1") {
 		t.Error("the password that was set behind the secret's back stays valid")
 	}
+	_, err = keyturnapi.New(s.AWSConfig()).AdvanceClock(t.Context(), &keyturnapi.AdvanceClockInput{Seconds: 31 * 24 * 60 * 60})
+	w.must(err)
+	w.until("the scheduled rotation", func() bool {
+		_, _, password := w.value()
+		return password != before
+	})
+	w.wantLogin()
 	// The data go with the last instance, and come anew with the next one.
 	_, err = w.rds.DeleteDBInstance(t.Context(), &rds.DeleteDBInstanceInput{DBInstanceIdentifier: aws.String(w.id + "-1")})
 	w.must(err)

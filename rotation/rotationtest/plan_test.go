@@ -91,7 +91,7 @@ func (w *world) throwAways() []string {
 		w.t.Fatal(err)
 	}
 	defer session.Close()
-	names, err := session.(rotation.Rehearser).UsersLike(w.t.Context(), rotation.RehearsalPrefix) //nolint:forcetypeassert // both engines have it
+	names, err := session.(rotation.Rehearser).UsersLike(w.t.Context(), rotation.RehearsalPrefix)
 	if err != nil {
 		w.t.Fatal(err)
 	}
