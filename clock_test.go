@@ -1,6 +1,8 @@
 package keyturn_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,5 +102,26 @@ func (w *world) followed(t *testing.T, since, now time.Time) int {
 			t.Fatal(t.Context().Err())
 		case <-time.After(2 * time.Millisecond):
 		}
+	}
+}
+
+// A tag that this server cannot understand is refused, with all that came with it.
+func TestTagsOfNoScheduleAreRefused(t *testing.T) {
+	server := keyturntest.NewServer(t)
+	name := "s"
+	if _, err := server.SecretsManager.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name}); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range map[string]string{"keyturn:rotation-time-zone": "Berlin", "keyturn:rotation-blackout": "tomorrow"} {
+		_, err := server.SecretsManager.TagResource(t.Context(), &secretsmanager.TagResourceInput{SecretId: &name, Tags: []types.Tag{
+			{Key: aws.String("team"), Value: aws.String("payments")}, {Key: &key, Value: &value}}})
+		var refused *types.InvalidParameterException
+		if !errors.As(err, &refused) || !strings.Contains(refused.ErrorMessage(), key) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	out, err := server.SecretsManager.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &name})
+	if err != nil || len(out.Tags) > 0 {
+		t.Errorf("tags %v, %v", out.Tags, err)
 	}
 }

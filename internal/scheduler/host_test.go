@@ -65,22 +65,22 @@ func TestBurstAtOneHostKeepsItsCeilingAndStallsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouseWith(t, func(c *scheduler.Config) { c.Hosts, c.PerHost = byName{}, 3 })
 		defer h.db.Close()
-		h.crowd("a", 200)
-		h.crowd("b", 20)
+		h.crowd("a", 40)
+		h.crowd("b", 10)
 		var seen atOnce
 		h.ctx = func(_ context.Context, e event) { seen.step(e) }
 		h.act = func(event) (string, error) { return "{}", nil } // finishSecret promotes nothing: an attempt is enough
 		h.dueNow()
 		h.during(func() {
 			time.Sleep(5 * time.Second)
-			if n := seen.done[1].Load(); n < 20*4 {
-				t.Errorf("%d of 80 steps at the fast host while the other one is slow", n)
+			if n := seen.done[1].Load(); n < 10*4 {
+				t.Errorf("%d of 40 steps at the fast host while the other one is slow", n)
 			}
-			time.Sleep(200 * 40 / 3 * time.Second)
+			time.Sleep(40 * 40 / 3 * time.Second)
 			synctest.Wait()
 		})
-		if n := seen.done[0].Load(); n < 200*4 {
-			t.Errorf("%d of 800 steps at the slow host", n)
+		if n := seen.done[0].Load(); n < 40*4 {
+			t.Errorf("%d of 160 steps at the slow host", n)
 		}
 		want(t, "most at once", [2]int64{3, 3}, [2]int64{seen.most[0].Load(), seen.most[1].Load()})
 	})
@@ -128,7 +128,7 @@ func TestNothingDueNothingAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		defer h.db.Close()
-		h.crowd("a", 1000)
+		h.crowd("a", 100)
 		var readings atomic.Int64
 		h.jump = func() time.Time {
 			readings.Add(1)
