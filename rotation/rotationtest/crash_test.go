@@ -86,22 +86,24 @@ func crashOnce(w *world, strategy string, n int) (died bool) {
 	}
 	w.outage.revive()
 	if w.product == dbserver.Postgres {
-		w.wantPair("after the crash")
+		w.exposed = w.wantPair("after the crash")
 	}
 	w.replay(strategy, old, last == rotation.StepRetire)
 	return died
 }
 
 // wantPair checks what a near-atomic rotation keeps true at every moment: the
-// password of AWSCURRENT or that of AWSPREVIOUS is the one that logs in.
-func (w *world) wantPair(when string) {
+// password of AWSCURRENT or that of AWSPREVIOUS is the one that logs in. It tells
+// whether AWSCURRENT is refused.
+func (w *world) wantPair(when string) (exposed bool) {
 	w.t.Helper()
 	if w.valid(w.login("AWSCURRENT").Password) {
-		return
+		return false
 	}
 	if w.store.value(secretID, "AWSPREVIOUS") == "" || !w.valid(w.login("AWSPREVIOUS").Password) {
 		w.t.Errorf("%s: neither AWSCURRENT nor AWSPREVIOUS logs in", when)
 	}
+	return true
 }
 
 // attempt runs the steps as a scheduler does until one fails, and returns the
@@ -132,6 +134,9 @@ func (w *world) replay(strategy, old string, retire bool) {
 			w.want("after "+step, true, w.login("AWSCURRENT").Password)
 		}
 		w.checkResult(step, strategy, r)
+		if step == rotation.StepSet && w.exposed && r.ExposureMicros == nil {
+			w.t.Error("AWSCURRENT was refused after the crash, and setSecret does not say how long")
+		}
 		retire = retire || r.RetireAfterSeconds > 0
 	}
 	if retire {

@@ -34,6 +34,7 @@ type world struct {
 	f       *rotation.Function
 	first   rotation.Login // the login at the beginning
 	direct  rotation.Engine
+	exposed bool // a crash left AWSCURRENT refused
 }
 
 const secretID = "arn:aws:secretsmanager:us-east-1:000000000000:secret:app-AbCdEf"
