@@ -163,10 +163,10 @@ func (w *watch) unknown(what string) error {
 // untouched tells whether the password of AWSCURRENT still is what it was,
 // given the records of a failed rotation, newest first: no setSecret went
 // through or broke off half-way, or the old password stays valid beside the new
-// one.
+// one, or that of the other user.
 func untouched(runs []keyturnapi.RotationRun) bool {
 	for _, r := range runs {
-		if r.Strategy == rotation.StrategyDualPassword {
+		if r.Strategy == rotation.StrategyDualPassword || r.Strategy == rotation.StrategyAlternatingUsers {
 			return true
 		}
 	}

@@ -20,6 +20,9 @@ func (s *session) CopyUser(ctx context.Context, from rotation.Login, to string) 
 		if have.oid == 0 {
 			return rotation.Errorf(rotation.ClassSecret, "the server has no role %s: create it, or correct the key username of the secret", from.Username)
 		}
+		if !have.login {
+			return rotation.Errorf(rotation.ClassPolicy, "the role %s may not log in, and so no copy of it shall: ALTER ROLE %s LOGIN", have.name, quoted(have.name))
+		}
 		owner, err := s.setUp(ctx, have, from, to)
 		if err != nil {
 			return err
@@ -48,11 +51,7 @@ func (s *session) inTransaction(ctx context.Context, pair string, act func() err
 // name. It refuses what only an administrator can decide.
 func (s *session) setUp(ctx context.Context, have role, from rotation.Login, to string) (string, error) {
 	if have.actsAs != "" {
-		owner, err := s.readRole(ctx, have.actsAs)
-		if err == nil && owner.login {
-			err = unready("%s acts as %s, which can log in, and so could change its password", have.name, owner.name)
-		}
-		return have.actsAs, err
+		return have.actsAs, s.mayOwn(ctx, have)
 	}
 	owner, err := s.mayStandFor(ctx, have, to)
 	if err != nil {
@@ -70,6 +69,19 @@ func (s *session) setUp(ctx context.Context, have role, from rotation.Login, to 
 		return "", err
 	}
 	return owner.name, s.run(ctx, statements)
+}
+
+// mayOwn refuses an owner role through which a login could change the other's
+// password.
+func (s *session) mayOwn(ctx context.Context, login role) error {
+	owner, err := s.readRole(ctx, login.actsAs)
+	if err != nil {
+		return err
+	}
+	if owner.login {
+		return unready("%s acts as %s, which can log in, and so could change its password", login.name, owner.name)
+	}
+	return tooMighty(owner, s.from16())
 }
 
 // provenPassword returns the password of a login if it is valid: one that is

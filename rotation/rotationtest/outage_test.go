@@ -174,7 +174,9 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 
 func isChange(packet []byte) bool {
 	statements := []string{"ALTER USER ", "SET PASSWORD", "CREATE USER ", "DROP USER ", "GRANT ", "REVOKE ", "SET DEFAULT ROLE ", "SETUSER"}
-	if bytes.HasPrefix(packet, []byte("Q")) { // PostgreSQL's, where nothing lasts before COMMIT
+	// A query of PostgreSQL, where nothing lasts before COMMIT. One of MySQL
+	// may begin with the same byte, its length.
+	if bytes.HasPrefix(packet, []byte("Q")) && !bytes.HasPrefix(packet, []byte("Q\x00\x00\x00\x03")) {
 		statements = []string{"ALTER ROLE ", "COMMIT"}
 	}
 	for _, statement := range statements {

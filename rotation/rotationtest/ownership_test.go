@@ -129,6 +129,23 @@ func TestMightyRolesAreRefused(t *testing.T) {
 	w.must("version-1", rotation.StepCreate)
 	w.refused("version-1", rotation.StepSet, rotation.ClassPolicy, "CREATEROLE")
 	w.wantIn("still", "AWSCURRENT")
+	w.sql("ALTER ROLE %s NOCREATEROLE", w.first.Username)
+	w.until("version-1", rotation.StepFinish)
+
+	w.sql("ALTER ROLE %s CREATEROLE", w.owner())
+	w.store.begin(secretID, "version-2")
+	w.must("version-2", rotation.StepCreate)
+	w.refused("version-2", rotation.StepSet, rotation.ClassPolicy, "CREATEROLE")
+}
+
+// TestRoleThatMayNotLogIn: a lock-out is not undone by a copy.
+func TestRoleThatMayNotLogIn(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	w.rotate("version-1")
+	w.sql("ALTER ROLE %s NOLOGIN", w.clone())
+	w.store.begin(secretID, "version-2")
+	w.must("version-2", rotation.StepCreate)
+	w.refused("version-2", rotation.StepSet, rotation.ClassPolicy, "LOGIN")
 }
 
 // TestPlainAdministrator: no superuser, as on RDS.
