@@ -177,7 +177,7 @@ func (s *Server) rotateManaged(ctx context.Context, inv lambdaapi.Invocation) ([
 	principal.ActsFor = rdsService
 	cfg, done := s.clientOf(principal, inv.Region)
 	defer done()
-	f := &rotation.Function{Secrets: masterClient{secretsmanager.NewFromConfig(cfg), master}, Engine: engineOf(master.Engine)}
+	f := &rotation.Function{Secrets: masterClient{secretsmanager.NewFromConfig(cfg), master}, Engine: engineOf(master.Engine), Now: s.now}
 	result, err := f.Handle(ctx, e)
 	if err != nil {
 		return nil, err

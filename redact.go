@@ -159,7 +159,7 @@ func bounded(message string) string {
 func classOf(errorType string) rotation.Class {
 	switch c := rotation.Class(errorType); c {
 	case rotation.ClassDNS, rotation.ClassTCP, rotation.ClassTLS, rotation.ClassAuth, rotation.ClassPrivilege, rotation.ClassPolicy,
-		rotation.ClassTimeout, rotation.ClassAPI, rotation.ClassSecret, rotation.ClassDatabase:
+		rotation.ClassTimeout, rotation.ClassAPI, rotation.ClassSecret, rotation.ClassDatabase, rotation.TypeRejected:
 		return c
 	}
 	if errorType == "Sandbox.Timedout" {

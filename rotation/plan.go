@@ -31,6 +31,8 @@ type Plan struct {
 	Obstacles []string `json:"obstacles,omitempty"`
 	// Rehearsal is there after StepRehearse.
 	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
+
+	nearAtomic bool // the change is committed together with the promotion
 }
 
 // Statement is what a step sends to the database.
@@ -110,6 +112,7 @@ func (f *Function) planOf(ctx context.Context, cur document) (*Plan, error) {
 		return nil, err
 	}
 	p.Server = cur.login.Address(0) + ", " + p.Server
+	_, p.nearAtomic = session.(Transactional)
 	p.outlook()
 	return p, nil
 }
@@ -205,7 +208,12 @@ func (p *Plan) take(said Explanation) {
 // outlook says what the strategy means for those who log in.
 func (p *Plan) outlook() {
 	if p.Strategy == StrategySingleUser {
+		p.Exposure = "a COMMIT: setSecret moves AWSCURRENT, and then commits the change; \"rotation timeline\" shows how long it was"
+	}
+	if p.Strategy == StrategySingleUser && !p.nearAtomic {
 		p.Exposure = "from the change in setSecret until finishSecret has moved AWSCURRENT: the value of AWSCURRENT is refused so long; \"rotation timeline\" shows how long it was"
+	}
+	if p.Strategy == StrategySingleUser {
 		p.WayBack = []string{
 			"until setSecret has changed the password: CancelRotateSecret; nothing has happened",
 			"after that: forward. The new password is stored as AWSPENDING before it is set, and the rotation is tried again until AWSCURRENT is on it",

@@ -182,6 +182,18 @@ func letters(text string, n int) string {
 // rehearsalToken is the version that a rehearsal brings to AWSCURRENT.
 const rehearsalToken = "00000000-0000-0000-0000-000000000002"
 
+// exposed is what a step adds to the exposure, in microseconds: what it has
+// measured, or else its time from the change of the password to the promotion.
+func exposed(step string, took int64, r Result) int64 {
+	switch {
+	case r.ExposureMicros != nil:
+		return *r.ExposureMicros
+	case step == StepSet && r.PromotedAtMicros == 0, step == StepTest, step == StepFinish && r.PromotedAtMicros != 0:
+		return took
+	}
+	return 0
+}
+
 // perform runs the steps on a stage of its own, and looks whether the right
 // passwords are valid after them.
 func (f *Function) perform(ctx context.Context, e Event, stand document, r *Rehearsal) error {
@@ -203,9 +215,7 @@ func (f *Function) perform(ctx context.Context, e Event, stand document, r *Rehe
 		if result.Strategy != "" && act.Step != StepRetire {
 			r.Strategy = result.Strategy
 		}
-		if act.Step == StepSet || act.Step == StepTest || act.Step == StepFinish {
-			r.ExposureMicros += took
-		}
+		r.ExposureMicros += exposed(act.Step, took, result)
 		retire = retire || result.RetireAfterSeconds > 0
 	}
 	if r.Strategy != StrategySingleUser {

@@ -23,7 +23,7 @@ type tagSetting struct {
 
 // tagSettings is where the flags of "rotation configure" are registered.
 func tagSettings() []tagSetting {
-	return slices.Concat(functionSettings())
+	return slices.Concat(functionSettings(), scheduleSettings())
 }
 
 // functionSettings are what a rotation function reads.
@@ -55,6 +55,7 @@ before --strategy.`,
 		Example: `  keyturn rotation configure prod/db --strategy AlternatingUsers
   keyturn rotation configure prod/db --grace 2d
   keyturn rotation configure prod/db --grace ''
+  keyturn rotation configure prod/db --time-zone Europe/Berlin --blackout 2026-12-24/2027-01-02
   keyturn rotation configure prod/db -o json`,
 		Args:              positional("SECRET"),
 		ValidArgsFunction: a.completeNames,

@@ -59,6 +59,10 @@ func CheckTag(t secret.Tag) error {
 		if days, ok := parseBlackout(t.Value); !ok || len(days) == 0 {
 			return invalid("The value of the tag " + BlackoutTag + " must be dates such as 2026-11-27 and ranges of at most 366 days such as 2026-12-24/2027-01-02, separated by spaces.")
 		}
+	case DriftCheckTag:
+		if _, err := ParseCheckInterval(t.Value); err != nil {
+			return invalid("The value of the tag " + DriftCheckTag + " must be off or a time from a minute to 1000 days, such as 6h or 7d.")
+		}
 	}
 	return nil
 }
