@@ -208,17 +208,7 @@ func (p *Plan) take(said Explanation) {
 // outlook says what the strategy means for those who log in.
 func (p *Plan) outlook() {
 	if p.Strategy == StrategySingleUser {
-		p.Exposure = "a COMMIT: setSecret moves AWSCURRENT, and then commits the change; \"rotation timeline\" shows how long it was"
-	}
-	if p.Strategy == StrategySingleUser && !p.nearAtomic {
-		p.Exposure = "from the change in setSecret until finishSecret has moved AWSCURRENT: the value of AWSCURRENT is refused so long; \"rotation timeline\" shows how long it was"
-	}
-	if p.Strategy == StrategySingleUser {
-		p.WayBack = []string{
-			"until setSecret has changed the password: CancelRotateSecret; nothing has happened",
-			"after that: forward. The new password is stored as AWSPENDING before it is set, and the rotation is tried again until AWSCURRENT is on it",
-			"to have the old password back: put the value of AWSPREVIOUS as a new version, with masterarn in it, and rotate",
-		}
+		p.outlookOfOne()
 		return
 	}
 	p.Exposure = "none: the value of AWSCURRENT logs in at every moment"
@@ -226,6 +216,18 @@ func (p *Plan) outlook() {
 		"until finishSecret has moved AWSCURRENT: CancelRotateSecret; the value of AWSCURRENT stays valid",
 		"after that, until retireSecret: UpdateSecretVersionStage moves AWSCURRENT back to the version of AWSPREVIOUS, which still logs in",
 		"after retireSecret: another rotation",
+	}
+}
+
+func (p *Plan) outlookOfOne() {
+	p.Exposure = "from the change in setSecret until finishSecret has moved AWSCURRENT: the value of AWSCURRENT is refused so long; \"rotation timeline\" shows how long it was"
+	if p.nearAtomic {
+		p.Exposure = "a COMMIT: setSecret moves AWSCURRENT, and then commits the change; \"rotation timeline\" shows how long it was"
+	}
+	p.WayBack = []string{
+		"until setSecret has changed the password: CancelRotateSecret; nothing has happened",
+		"after that: forward. The new password is stored as AWSPENDING before it is set, and the rotation is tried again until AWSCURRENT is on it",
+		"to have the old password back: put the value of AWSPREVIOUS as a new version, with masterarn in it, and rotate",
 	}
 }
 
