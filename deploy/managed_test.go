@@ -33,7 +33,7 @@ secretsmanager:
 	if text := w.read(t); !strings.Contains(text, "username: admin") || !strings.Contains(text, "password: ") || !strings.Contains(text, "port: ") {
 		t.Error("config.yml does not hold the login")
 	}
-	if got := outcomes(w.deploy(t)); strings.Trim(got, "unchanged ") != "" {
+	if got := outcomes(w.deploy(t)); strings.TrimSpace(strings.ReplaceAll(got, "unchanged", "")) != "" {
 		t.Errorf("the second deploy: %s", got)
 	}
 

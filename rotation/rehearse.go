@@ -89,7 +89,7 @@ func (f *Function) rehearseWith(ctx context.Context, e Event, cur document, make
 	if r.LeftOvers, err = f.dropLeftOvers(ctx, maker); err != nil {
 		return r, explain("dropping what earlier rehearsals left", err)
 	}
-	stand, err := f.standIn(ctx, e, cur)
+	stand, err := f.standIn(ctx, cur)
 	if err != nil {
 		return r, err
 	}
@@ -144,7 +144,7 @@ func (*Function) dropAll(ctx context.Context, maker Rehearser, name string) erro
 }
 
 // standIn is the value of AWSCURRENT with a throw-away user in it.
-func (f *Function) standIn(ctx context.Context, e Event, cur document) (document, error) {
+func (f *Function) standIn(ctx context.Context, cur document) (document, error) {
 	password, err := f.randomPassword(ctx, f.Password.after(0))
 	if err != nil {
 		return document{}, err

@@ -47,7 +47,7 @@ func ParseGrace(text string) (time.Duration, error) {
 	if err != nil {
 		return 0, errGrace
 	}
-	grace := time.Duration(n) * 24 * time.Hour //nolint:gosec // below 2^16
+	grace := time.Duration(n) * 24 * time.Hour
 	if rest != "" {
 		part, err := time.ParseDuration(rest)
 		if err != nil || part < 0 || part > maxGrace {

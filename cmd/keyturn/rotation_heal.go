@@ -83,7 +83,7 @@ func (a *app) heal(ctx context.Context, name string, flags healFlags) error {
 
 // healable tells whether there is something to heal: only a refusal is proof.
 func healable(p *keyturnapi.RotationPasswords) (bool, error) {
-	current := loginOf(p, stageCurrent)
+	current := currentLogin(p)
 	switch {
 	case current == nil:
 		return false, errors.New("the secret has no AWSCURRENT to set the password to")
@@ -116,7 +116,7 @@ func (a *app) healNow(ctx context.Context, cfg aws.Config, described *secretsman
 		return err
 	}
 	h.After = after.Logins
-	if l := loginOf(after, stageCurrent); l == nil || l.Outcome != rotation.LoginLive {
+	if l := currentLogin(after); l == nil || l.Outcome != rotation.LoginLive {
 		return guided{err: errors.New("the function has set the password, but AWSCURRENT still does not log in"), code: exitRotationUnknown}
 	}
 	h.Healed = true
@@ -126,7 +126,7 @@ func (a *app) healNow(ctx context.Context, cfg aws.Config, described *secretsman
 // healPlan says what is about to be done.
 func healPlan(h healing) string {
 	p := &keyturnapi.RotationPasswords{Logins: h.Before}
-	current := loginOf(p, stageCurrent)
+	current := currentLogin(p)
 	return fmt.Sprintf("The database refuses user %s with AWSCURRENT (version %s) of %s.\n"+
 		"Its password is set to the value of AWSCURRENT; whatever else is valid for the user ends.",
 		current.Username, current.VersionID, h.Name)

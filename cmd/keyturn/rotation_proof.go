@@ -60,12 +60,12 @@ func withProof(stored, now *keyturnapi.RotationPasswords) *keyturnapi.RotationPa
 	return &both
 }
 
-// loginOf returns the login of a label, at the time of the proof.
-func loginOf(p *keyturnapi.RotationPasswords, label string) *keyturnapi.RotationLogin {
+// currentLogin returns the login of AWSCURRENT, at the time of the proof.
+func currentLogin(p *keyturnapi.RotationPasswords) *keyturnapi.RotationLogin {
 	if p == nil {
 		return nil
 	}
-	i := slices.IndexFunc(p.Logins, func(l keyturnapi.RotationLogin) bool { return slices.Contains(l.Stages, label) })
+	i := slices.IndexFunc(p.Logins, func(l keyturnapi.RotationLogin) bool { return slices.Contains(l.Stages, stageCurrent) })
 	if i < 0 {
 		return nil
 	}
@@ -95,7 +95,7 @@ func labelled(versions map[string][]string, label string) string {
 // loginFacts are lines about what is live, each with when and how it was tried.
 func (a *app) loginFacts(f *facts, s rotationStatus) {
 	p := s.Passwords
-	fresh := loginOf(p, stageCurrent)
+	fresh := currentLogin(p)
 	if fresh != nil && fresh.VersionID != s.CurrentVersionID {
 		fresh = nil // of a version that was AWSCURRENT then
 	}

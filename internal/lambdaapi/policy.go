@@ -115,10 +115,10 @@ func (st *statement) holds(operator, key, value string) bool {
 func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, source, sourceAccount string) (ok bool, err error) {
 	a, err := split(functionARN)
 	if err != nil {
-		return false, nil //nolint:nilerr // no such function: not permitted, as on AWS
+		return false, nil // no such function: not permitted, as on AWS
 	}
 	if _, err := s.find(ctx, a); err != nil {
-		return false, nil //nolint:nilerr // likewise
+		return false, nil // likewise
 	}
 	err = s.config.DB.ReadOne(ctx, func(tx *sqldb.Tx) error {
 		ok, err = permits(ctx, tx, a, func(st *statement) bool { return st.allows(servicePrincipal, source, sourceAccount) })

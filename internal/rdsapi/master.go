@@ -76,7 +76,7 @@ func errExclusive() error {
 func (s *Service) newMaster(ctx context.Context, d *database, password dbserver.Password, key *string) (*types.MasterUserSecret, func(*sqldb.Tx) error, error) {
 	n := masterSecret(d.owner)
 	n.KMSKeyID = value(key)
-	text, err := json.Marshal(struct {
+	text, err := json.Marshal(struct { //nolint:gosec // the secret's value, which is sealed next
 		Username string `json:"username"`
 		Password string `json:"password"`
 	}{d.masterUser, string(password)})

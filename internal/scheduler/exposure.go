@@ -21,7 +21,7 @@ const singleUser = "SingleUser"
 // nothing: then it counts from the beginning of the first one.
 func exposure(ctx context.Context, tx *sqldb.Tx, c *claim, o outcome) (*int64, error) {
 	if o.err != nil || c.kind != rotating {
-		return nil, nil //nolint:nilnil // it is not known
+		return nil, nil //nolint:nilnil,nilerr // it is not known
 	}
 	if e := o.answer.ExposureMicros; e != nil {
 		return bounded(*e), nil

@@ -194,7 +194,8 @@ func TestRedisWritesNoClearText(t *testing.T) {
 	_, err = fmt.Fprintf(c, "AUTH %s %s\r\nMONITOR\r\n", w.admin.User, w.admin.Password)
 	w.check(err)
 	answers := bufio.NewScanner(c)
-	if !answers.Scan() || !answers.Scan() || answers.Text() != "+OK" {
+	answers.Scan() // of AUTH
+	if answers.Scan(); answers.Text() != "+OK" {
 		t.Fatalf("MONITOR: %s", answers.Text())
 	}
 	w.rotate("version-1")
