@@ -53,10 +53,20 @@ func (f functions) Invoke(ctx context.Context, function string, event []byte) ([
 		return nil, errNotPermitted
 	}
 	answer, err := f.lambda.Run(ctx, function, event)
-	if failure, ok := errors.AsType[*lambdaapi.Failure](err); ok {
-		return nil, &scheduler.FunctionError{Type: string(classOf(failure.Type)), Message: f.redact(ctx, secret.ARN(e.SecretID), failure.Message)}
+	failure, ok := errors.AsType[*lambdaapi.Failure](err)
+	if !ok {
+		return answer, err
 	}
-	return answer, err
+	told := &scheduler.FunctionError{Type: string(classOf(failure.Type)), Message: failure.Message}
+	if !isOwn(function) {
+		told.Message = f.redact(ctx, secret.ARN(e.SecretID), failure.Message)
+	}
+	return nil, told
+}
+
+// isOwn tells whether a function is one of keyturn's, whose errors hold no value.
+func isOwn(function string) bool {
+	return strings.Contains(function, ":function:"+reservedFunctions)
 }
 
 // rotate is the code of a rotation function: it acts as a principal that may

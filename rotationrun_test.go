@@ -53,7 +53,8 @@ func TestIncident(t *testing.T) {
 		if _, err := w.account.engine.Connect(t.Context(), old[i]); rotation.ClassOf(err) != rotation.ClassAuth {
 			t.Errorf("%s: the old password: %v", w.account, err)
 		}
-		want := map[string]string{rotation.StrategySingleUser: "rotated", rotation.StrategyDualPassword: "rotated, old password ended"}[w.account.strategy]
+		want := map[string]string{rotation.StrategySingleUser: "rotated", rotation.StrategyDualPassword: "rotated, old password ended",
+			rotation.StrategyAlternatingUsers: "rotated, old password ended"}[w.account.strategy]
 		for _, line := range report {
 			if line.Name == w.secret && line.Outcome != want {
 				t.Errorf("%s: %s", w.account, line.Outcome)

@@ -132,6 +132,51 @@ func (f *Function) alternate(ctx context.Context, e Event, p pair) (Result, erro
 	return Result{Strategy: StrategyAlternatingUsers}, nil
 }
 
+// retireOther ends the password of the user whose turn is over, by giving it one
+// that nobody knows. No rotation plans that: somebody has asked for it.
+func (f *Function) retireOther(ctx context.Context, e Event, cur document) (Result, error) {
+	prev, err := f.read(ctx, e.SecretID, "", previous)
+	if isNotFound(err) || ClassOf(err) == ClassSecret {
+		return Result{}, nil
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	ended := Result{Strategy: StrategyAlternatingUsers}
+	other, err := strategyOf(cur).Next(cur.login)
+	if err != nil || !other.sameAccount(prev.login) {
+		return Result{}, err
+	}
+	alive, err := works(ctx, f.Engine, other.withPassword(prev.login.Password))
+	if err != nil {
+		return Result{}, explain("logging in with the previous password", err)
+	}
+	if !alive {
+		return ended, nil
+	}
+	return ended, explainUnless(f.lockOut(ctx, cur, other), "end the previous password")
+}
+
+// lockOut sets a password that nobody knows, as the administrator.
+func (f *Function) lockOut(ctx context.Context, cur document, l Login) error {
+	if cur.masterARN == "" {
+		return &Error{Class: ClassSecret, Err: errNoAdmin}
+	}
+	admin, err := f.connectAdmin(ctx, cur)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	password, err := f.randomPassword(ctx, f.Password.after(0))
+	if err != nil {
+		return err
+	}
+	if err := admin.SetPassword(ctx, l.Username, password); err != nil {
+		return err
+	}
+	return dropOlder(ctx, admin, l.withPassword(password))
+}
+
 // turn returns the change, in the administrator's session.
 func (f *Function) turn(ctx context.Context, e Event, p pair) (Change, error) {
 	if p.current.masterARN == "" {

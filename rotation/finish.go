@@ -108,6 +108,9 @@ func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, erro
 	if err != nil {
 		return Result{}, err
 	}
+	if cur.strategy == StrategyAlternatingUsers {
+		return f.retireOther(ctx, e, cur)
+	}
 	prev, err := f.previousLogin(ctx, e, cur)
 	if err != nil || prev.Password == "" {
 		return Result{}, err

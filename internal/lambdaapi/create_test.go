@@ -239,7 +239,7 @@ func TestListPages(t *testing.T) {
 		}
 		want = append(want, *in.FunctionName)
 	}
-	want = append(want, "keyturn-rotate-mysql", "keyturn-rotate-postgres")
+	want = append(want, "keyturn-rotate-mysql", "keyturn-rotate-postgres", "keyturn-rotate-redis")
 	var got []string
 	var pages []int
 	for p := lambda.NewListFunctionsPaginator(c, &lambda.ListFunctionsInput{}); p.HasMorePages(); {
@@ -255,11 +255,11 @@ func TestListPages(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]int{50, 7}, pages); diff != "" {
+	if diff := cmp.Diff([]int{50, 8}, pages); diff != "" {
 		t.Error(diff)
 	}
 	other, err := c.ListFunctions(t.Context(), &lambda.ListFunctionsInput{}, func(o *lambda.Options) { o.Region = "eu-west-1" })
-	if err != nil || len(other.Functions) != 2 {
+	if err != nil || len(other.Functions) != 3 {
 		t.Errorf("another region has %v, %v", other, err)
 	}
 }

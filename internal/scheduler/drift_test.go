@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,13 +21,14 @@ import (
 // driftHouse is a house whose function proves what live says of each label.
 type driftHouse struct {
 	*house
-	live map[string]string // :: staging label → outcome
+	live sync.Map // :: staging label → outcome, for the workers read it
 }
 
 const day = 24 * time.Hour
 
 func newDriftHouse(t *testing.T) *driftHouse {
-	h := &driftHouse{house: newHouse(t), live: map[string]string{secret.Current: "live", secret.Previous: "refused"}}
+	h := &driftHouse{house: newHouse(t)}
+	h.say("live", "refused")
 	h.Scheduler = scheduler.New(scheduler.Config{DB: h.db, Vault: h.vault, Functions: h, Audit: h, Now: h.now, Log: slog.New(slog.DiscardHandler),
 		Drift: scheduler.Drift{Every: day, Proves: func(f string) bool { return f == "f" }}})
 	h.act = func(e event) (string, error) {
@@ -36,6 +38,12 @@ func newDriftHouse(t *testing.T) *driftHouse {
 		return h.logins(), nil
 	}
 	return h
+}
+
+// say sets what the logins of AWSCURRENT and AWSPREVIOUS show.
+func (h *driftHouse) say(current, previous string) {
+	h.live.Store(secret.Current, current)
+	h.live.Store(secret.Previous, previous)
 }
 
 func drifting(t *testing.T, story func(t *testing.T, h *driftHouse)) {
@@ -52,8 +60,8 @@ func (h *driftHouse) logins() string {
 	_, holders := h.state()
 	var all []scheduler.Login
 	for label, version := range holders {
-		if outcome := h.live[label]; outcome != "" && version != "" {
-			all = append(all, scheduler.Login{VersionID: version, Stages: []string{label}, Username: "app", Outcome: outcome, At: h.now()})
+		if outcome, ok := h.live.Load(label); ok && version != "" {
+			all = append(all, scheduler.Login{VersionID: version, Stages: []string{label}, Username: "app", Outcome: outcome.(string), At: h.now()})
 		}
 	}
 	text, _ := json.Marshal(map[string]any{"logins": all})
@@ -109,16 +117,16 @@ func TestDriftIsFoundAndEnds(t *testing.T) {
 		h.during(func() {
 			wait(day)
 			want(t, "drift at first", "[]", fmt.Sprint(h.standing().Drift))
-			h.live[secret.Previous] = "live"
+			h.live.Store(secret.Previous, "live")
 			wait(day)
 			want(t, "a forgotten password", "[previous_live]", fmt.Sprint(h.standing().Drift))
-			h.live[secret.Current] = "unknown"
+			h.live.Store(secret.Current, "unknown")
 			wait(day)
 			want(t, "while the server is down", "[previous_live]", fmt.Sprint(h.standing().Drift))
-			h.live = map[string]string{secret.Current: "refused", secret.Previous: "refused"}
+			h.say("refused", "refused")
 			wait(day)
 			want(t, "another password", "[current_refused]", fmt.Sprint(h.standing().Drift))
-			h.live[secret.Current] = "live"
+			h.live.Store(secret.Current, "live")
 			wait(2 * day)
 			want(t, "after it was mended", "[]", fmt.Sprint(h.standing().Drift))
 		})
@@ -135,7 +143,7 @@ func wait(d time.Duration) {
 // days, four, eight, and every eight days from then on.
 func TestDriftBacksOff(t *testing.T) {
 	drifting(t, func(t *testing.T, h *driftHouse) {
-		h.live[secret.Current] = "refused"
+		h.live.Store(secret.Current, "refused")
 		h.configure(yearly, nil)
 		h.during(func() { wait((1 + 2 + 4 + 8 + 8) * day) })
 		want(t, "checks", 5, strings.Count(h.taken(), "proveSecret"))
@@ -172,7 +180,7 @@ func TestDriftIsFoundWhileARetirementFails(t *testing.T) {
 			}
 			return prove(e)
 		}
-		h.live[secret.Current] = "refused"
+		h.live.Store(secret.Current, "refused")
 		h.configure(yearly, h.start("22222222-2222-2222-2222-222222222222"))
 		h.during(func() { wait(2 * day) })
 		st := h.standing()

@@ -31,7 +31,7 @@ func TestWatch(t *testing.T) {
 		}
 		time.Sleep(32 * day) // nobody was there
 		want(t, "overdue", true, h.watch(10)[0].Overdue)
-		h.live["AWSCURRENT"] = "refused"
+		h.live.Store("AWSCURRENT", "refused")
 		h.during(func() { wait(2 * day) })
 		w = h.watch(10)
 		want(t, "overdue after it", false, w[0].Overdue)

@@ -144,7 +144,7 @@ func (w *world) column(query string) (all []string) {
 }
 
 func TestAlternatingUsersTakeTurns(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newTurns(t, p)
 		for i, want := range []string{w.clone(), w.first.Username, w.clone()} {
 			before := w.login("AWSCURRENT")
@@ -156,9 +156,11 @@ func TestAlternatingUsersTakeTurns(t *testing.T) {
 				t.Errorf("AWSCURRENT is of %s, want %s", got, want)
 			}
 			w.wantIn("after the rotation", "AWSCURRENT", "AWSPREVIOUS")
-			if r := w.must(fmt.Sprint("version-", i+1), rotation.StepRetire); r.Strategy != "" || r.RetireAfterSeconds != 0 || !w.in(before) {
-				t.Errorf("retireSecret answered %+v; the password of AWSPREVIOUS must stay", r)
+			if r := w.must(fmt.Sprint("version-", i+1), rotation.StepRetire); r.Strategy != rotation.StrategyAlternatingUsers || r.RetireAfterSeconds != 0 || w.in(before) {
+				t.Errorf("retireSecret answered %+v; the password of AWSPREVIOUS must end", r)
 			}
+			w.must(fmt.Sprint("version-", i+1), rotation.StepRetire) // once more
+			w.wantIn("after the retirement", "AWSCURRENT")
 			w.equal("after the rotation")
 		}
 		w.wantNot("the first one", w.first)
@@ -173,7 +175,7 @@ func (w *world) wantNot(what string, l rotation.Login) {
 }
 
 func TestAlternatingStepsTwice(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newTurns(t, p)
 		for _, token := range []string{"version-1", "version-2"} {
 			w.store.begin(secretID, token)
@@ -192,7 +194,7 @@ func TestAlternatingStepsTwice(t *testing.T) {
 // rotation, which makes the other user, and of a second one, before which the
 // rights have changed.
 func TestAlternatingCrash(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		t.Run("first", func(t *testing.T) {
 			alternatingCrash(t, func(t *testing.T) *world { return w0(newTurns(t, p)) })
 		})
@@ -258,7 +260,7 @@ func (w *world) regrant() {
 }
 
 func TestAlternatingWorkersAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		for range 3 {
 			w := w0(newTurns(t, p))
 			w.store.begin(secretID, "version-1")
@@ -276,7 +278,7 @@ func TestAlternatingWorkersAtOnce(t *testing.T) {
 }
 
 func TestAlternatingNeedsAnAdministrator(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain, alternatingKey)
 		w.store.begin(secretID, "version-1")
 		w.must("version-1", rotation.StepCreate)
@@ -285,7 +287,7 @@ func TestAlternatingNeedsAnAdministrator(t *testing.T) {
 }
 
 func TestAlternatingNamesTheGrant(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newTurns(t, p)
 		weak := newWorld(t, p, plain)
 		w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, weak.first.Username, weak.first.Password))
@@ -336,7 +338,7 @@ func TestGraceByTag(t *testing.T) {
 
 // TestDualThenAlternating: a second password from before ends.
 func TestDualThenAlternating(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		w.t.Cleanup(w.dropOthers)
 		w.addAdmin(w.admin.User, w.admin.Password)

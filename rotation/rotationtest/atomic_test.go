@@ -232,7 +232,7 @@ func TestAtomicDoesNotWaitForAnotherChange(t *testing.T) {
 // TestExposureOfSingleUser is told in two halves where the strategy takes two
 // steps.
 func TestExposureOfSingleUser(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		set, finish := w.rotate("version-1")
 		if set.ChangedAtMicros == 0 || finish.PromotedAtMicros <= set.ChangedAtMicros || set.ExposureMicros != nil || finish.ExposureMicros != nil {

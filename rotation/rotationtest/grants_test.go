@@ -62,7 +62,7 @@ const times = 12
 // TestGrantsAreCopiedExactly gives and takes random rights between copies, and
 // compares what the server says of both users.
 func TestGrantsAreCopiedExactly(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := grantWorld(t, p)
 		if p == dbserver.MySQL {
 			w.sql("SET GLOBAL partial_revokes = ON")
@@ -102,7 +102,7 @@ func (w *world) copier() rotation.UserCopier {
 
 // TestHostsFollow: rows come and go with those of the current user.
 func TestHostsFollow(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := grantWorld(t, p)
 		w.sql("CREATE USER '%s'@'10.0.0.0/255.0.0.0' IDENTIFIED BY 'First_1aA'", w.first.Username)
 		drop := func(user string) { w.sql("DROP USER '%s'@'10.0.0.0/255.0.0.0'", user) }
@@ -118,7 +118,7 @@ func TestHostsFollow(t *testing.T) {
 
 // TestMissingGrantIsNamed: the administrator lacks one right of the user.
 func TestMissingGrantIsNamed(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := grantWorld(t, p)
 		weak := newWorld(t, p, plain)
 		admin := fmt.Sprintf("'%s'@'%%'", weak.first.Username)

@@ -10,7 +10,7 @@ import (
 // TestHealByAdmin: somebody has changed the password; the administrator sets
 // it back, also after a second password was left.
 func TestHealByAdmin(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		w.addAdmin(w.admin.User, w.admin.Password)
 		w.rotate("version-1")
@@ -25,7 +25,7 @@ func TestHealByAdmin(t *testing.T) {
 
 // TestHealByPrevious: without an administrator, a version that is live may do.
 func TestHealByPrevious(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, privileged)
 		w.rotate("version-1")
 		w.must("version-1", rotation.StepRetire)

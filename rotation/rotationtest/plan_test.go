@@ -29,7 +29,7 @@ func (w *world) plan(step string) *rotation.Plan {
 }
 
 func TestPlan(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		for _, kind := range []accountKind{plain, privileged} {
 			w := newWorld(t, p, kind)
 			open, err := w.direct.Connect(t.Context(), w.first)
@@ -53,7 +53,7 @@ func TestPlan(t *testing.T) {
 
 // The plan of a strategy that the secret asks for says what stands in its way.
 func TestPlanSaysWhatIsMissing(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain, `"rotationStrategy":"DualPassword"`)
 		plan := w.plan(rotation.StepPlan)
 		want := "one password"
@@ -67,7 +67,7 @@ func TestPlanSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestPlanOfAnAdministrator(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		w.addAdmin(w.admin.User, w.admin.Password)
 		if plan := w.plan(rotation.StepPlan); plan.Strategy != expected(p, privileged) || len(plan.Obstacles) > 0 || !strings.Contains(plan.Statements[0].Text, w.first.Username) {
@@ -106,7 +106,7 @@ func (w *world) wantNoThrowAways() {
 }
 
 func TestRehearsal(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		w.addAdmin(w.admin.User, w.admin.Password)
 		r := w.plan(rotation.StepRehearse).Rehearsal
@@ -126,7 +126,7 @@ func TestRehearsal(t *testing.T) {
 
 // An account that may create users rehearses by itself.
 func TestRehearsalByTheAccountItself(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		if p == dbserver.Postgres {
 			w.sql("ALTER ROLE %s CREATEROLE", w.first.Username)
@@ -144,7 +144,7 @@ func TestRehearsalByTheAccountItself(t *testing.T) {
 }
 
 func TestRehearsalNeedsAPrivilege(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		grant := "GRANT CREATE USER ON *.* TO"
 		if p == dbserver.Postgres {
@@ -158,7 +158,7 @@ func TestRehearsalNeedsAPrivilege(t *testing.T) {
 // A rehearsal that ends at any of its seams leaves the secret and its account
 // alone, and a later one drops the user that is left.
 func TestRehearsalCrashes(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		for after := 1; ; after++ {
 			w := newWorld(t, p, plain)
 			w.addAdmin(w.admin.User, w.admin.Password)

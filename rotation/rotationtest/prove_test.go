@@ -56,7 +56,7 @@ func (w *world) proves(when string, want ...string) {
 
 // TestProveFollowsARotation looks after every step which passwords are live.
 func TestProveFollowsARotation(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		for _, kind := range []accountKind{plain, privileged} {
 			w := newWorld(t, p, kind)
 			old := "refused"
@@ -133,7 +133,7 @@ func (o *outage) end() {
 
 // TestProveOfAServerThatIsDown tries one login, not three.
 func TestProveOfAServerThatIsDown(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		w.rotate("version-1")
 		w.f.Secrets = w.store // only the database is gone

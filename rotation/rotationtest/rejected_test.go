@@ -122,7 +122,7 @@ func (c *counting) Connect(ctx context.Context, l rotation.Login) (rotation.Sess
 // logins in a row: a rotation makes one and then one that is let in, and three if
 // no password works.
 func TestNobodyIsLockedOut(t *testing.T) {
-	each(t, func(t *testing.T, p dbserver.Product) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		w.lockAfter(4)
 		c := &counting{Engine: w.direct}
@@ -161,7 +161,7 @@ func (w *world) lockAfter(n int) {
 
 // TestLockIsNoRejection: a locked account is not mended by another password.
 func TestLockIsNoRejection(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := newWorld(t, p, plain)
 		w.sql("ALTER USER '%s'@'%%' ACCOUNT LOCK", w.first.Username)
 		_, err := w.direct.Connect(t.Context(), w.first)

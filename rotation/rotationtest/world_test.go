@@ -239,6 +239,13 @@ func eachDual(t *testing.T, test func(t *testing.T, p dbserver.Product)) {
 	}
 }
 
+// eachSQL runs a test on the products that speak SQL.
+func eachSQL(t *testing.T, test func(t *testing.T, p dbserver.Product)) {
+	for _, p := range dbtest.Products() {
+		t.Run(string(p), func(t *testing.T) { test(t, p) })
+	}
+}
+
 // eachMySQL runs a test that speaks MySQL's language.
 func eachMySQL(t *testing.T, test func(t *testing.T, p dbserver.Product)) {
 	for _, p := range []dbserver.Product{dbserver.MySQL, dbserver.MariaDB} {
