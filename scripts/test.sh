@@ -150,7 +150,7 @@ export PATH
 # a SIGTERM on. Three packages at a time: each starts its own servers, and one
 # mostly waits for Terraform.
 set -m
-go test -race -count=1 -p 3 -timeout 15m "$@" </dev/null &
+go test -race -count=1 -p 3 -timeout 30m "$@" </dev/null &
 tests=$!
 set +m
 wait "$tests"

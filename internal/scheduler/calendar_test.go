@@ -139,7 +139,7 @@ func FuzzRuleByCalendar(f *testing.F) {
 		r := Rule{Days: days, Expr: expr, Duration: duration, Calendar: Calendar{zone, blackout}}
 		if after < 0 || after > 4_000_000_000 || r.Validate() != nil || r.Days == 0 && r.Expr == "" ||
 			CheckTag(secret.Tag{Key: TimeZoneTag, Value: zone}) != nil || CheckTag(secret.Tag{Key: BlackoutTag, Value: blackout}) != nil && blackout != "" {
-			t.Skip()
+			return
 		}
 		last := time.Unix(after, 0).UTC()
 		windows, err := r.Windows(last, "arn", 4)

@@ -149,12 +149,23 @@ func TestAtomicHealsByTheNextRotation(t *testing.T) {
 	}
 }
 
+// endSessions ends the account's sessions, and waits until they are gone.
+func (w *world) endSessions() {
+	w.t.Helper()
+	w.sql(`DO $$ BEGIN
+		PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%[1]s';
+		WHILE EXISTS (SELECT 1 FROM pg_stat_activity WHERE usename = '%[1]s') LOOP
+			PERFORM pg_sleep(0.005), pg_stat_clear_snapshot();
+		END LOOP;
+	END $$`, w.first.Username)
+}
+
 // TestAtomicCommitFails: the server ends the connection before COMMIT, so the
 // change is not there and AWSCURRENT goes back.
 func TestAtomicCommitFails(t *testing.T) {
 	w, p := disturbed(t)
 	p.before = func(context.Context) error {
-		w.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%s'", w.first.Username)
+		w.endSessions()
 		return nil
 	}
 	_, err := w.step("version-1", rotation.StepSet)
@@ -173,9 +184,11 @@ func TestAtomicCommitFails(t *testing.T) {
 // the next attempt heals.
 func TestAtomicCommitInDoubt(t *testing.T) {
 	w, p := disturbed(t)
+	network := &doubtful{w.direct, ""}
+	w.f.Engine = network
 	p.before = func(context.Context) error {
-		w.f.Engine = doubtful{w.direct, w.login("AWSPENDING").Password}
-		w.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%s'", w.first.Username)
+		network.password = w.login("AWSPENDING").Password
+		w.endSessions()
 		return nil
 	}
 	if _, err := w.step("version-1", rotation.StepSet); err == nil {

@@ -58,6 +58,7 @@ func TestHealDuringARotation(t *testing.T) {
 func TestHealOfAServerThatIsDown(t *testing.T) {
 	w := newWorld(t, dbserver.MySQL, plain)
 	w.addAdmin(w.admin.User, w.admin.Password)
+	w.f.Secrets = w.store // only the database is gone
 	w.outage.end()
 	w.refused("", rotation.StepHeal, rotation.ClassTCP)
 	w.outage.revive()
