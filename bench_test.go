@@ -184,19 +184,12 @@ func (f *benchField) reads() []benchCase {
 	return cases
 }
 
+// writes draws from all secrets of a store: one takes 100 versions a day.
 func (f *benchField) writes() []benchCase {
-	first := f.stores[0]
 	cases := []benchCase{{name: "fsync"}}
 	for _, s := range f.stores {
-		base := first.title("put")
-		if s == first {
-			base = "fsync"
-		}
-		cases = append(cases, benchCase{s.title("put"), s.benchProcess, s.puts(s.hot()), base},
+		cases = append(cases, benchCase{s.title("put"), s.benchProcess, s.puts(s.size), "fsync"},
 			benchCase{s.title("create"), s.benchProcess, s.creates(), s.title("put")})
-		if s.size > s.hot() {
-			cases = append(cases, benchCase{s.title("put any"), s.benchProcess, s.puts(s.size), s.title("put")})
-		}
 	}
 	return cases
 }
