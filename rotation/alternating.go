@@ -204,11 +204,8 @@ type Turns struct {
 // Turns reads a secret and logs in as its administrator. Whether the secret
 // rotates by AlternatingUsers already does not matter.
 func (f *Function) Turns(ctx context.Context, secretID string) (Turns, error) {
-	cur, err := f.read(ctx, secretID, "", current)
+	cur, err := f.readCurrent(ctx, secretID)
 	if err != nil {
-		return Turns{}, err
-	}
-	if err := cur.usable(); err != nil {
 		return Turns{}, err
 	}
 	other, err := OtherUser(cur.login)

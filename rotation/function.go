@@ -107,11 +107,8 @@ func (f *Function) ownStep(step string) func(context.Context, Event, staging) (R
 
 // create stores a new password as the token's version, unless it has one.
 func (f *Function) create(ctx context.Context, e Event) error {
-	cur, err := f.read(ctx, e.SecretID, "", current)
+	cur, err := f.readCurrent(ctx, e.SecretID)
 	if err != nil {
-		return err
-	}
-	if err := cur.usable(); err != nil {
 		return err
 	}
 	_, err = f.read(ctx, e.SecretID, e.ClientRequestToken, pending)

@@ -14,11 +14,8 @@ func (f *Function) heal(ctx context.Context, e Event, s staging) (Result, error)
 	if other := s.holder(pending); other != "" && !s.has(other, current) && !s.disabled {
 		return Result{}, Errorf(ClassSecret, "a rotation to version %s is not complete; repair or cancel it first", other)
 	}
-	cur, err := f.read(ctx, e.SecretID, "", current)
+	cur, err := f.readCurrent(ctx, e.SecretID)
 	if err != nil {
-		return Result{}, err
-	}
-	if err := cur.usable(); err != nil {
 		return Result{}, err
 	}
 	valid, err := works(ctx, f.Engine, cur.login)

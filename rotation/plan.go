@@ -77,11 +77,8 @@ const Redacted = "[redacted]"
 
 // plan answers StepPlan.
 func (f *Function) plan(ctx context.Context, e Event, _ staging) (Result, error) {
-	cur, err := f.read(ctx, e.SecretID, "", current)
+	cur, err := f.readCurrent(ctx, e.SecretID)
 	if err != nil {
-		return Result{}, err
-	}
-	if err := cur.usable(); err != nil {
 		return Result{}, err
 	}
 	p, err := f.planOf(ctx, cur)

@@ -36,11 +36,8 @@ type LoginProof struct {
 // (max_password_errors) count those in a row, so a login that is known to be
 // live follows each one that was refused.
 func (f *Function) prove(ctx context.Context, e Event, s staging) (Result, error) {
-	cur, err := f.read(ctx, e.SecretID, "", current)
+	cur, err := f.readCurrent(ctx, e.SecretID)
 	if err != nil {
-		return Result{}, err
-	}
-	if err := cur.usable(); err != nil {
 		return Result{}, err
 	}
 	p := &prover{f: f, at: cur.login, seen: map[Login]LoginProof{}}

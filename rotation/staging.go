@@ -88,17 +88,23 @@ func (f *Function) read(ctx context.Context, secretID, version, label string) (d
 	return d, nil
 }
 
+// readCurrent reads AWSCURRENT, which must be a login that can be rotated.
+func (f *Function) readCurrent(ctx context.Context, secretID string) (document, error) {
+	cur, err := f.read(ctx, secretID, "", current)
+	if err != nil {
+		return document{}, err
+	}
+	return cur, cur.usable()
+}
+
 // pair is what most steps need: the current value and the pending one.
 type pair struct{ current, pending document }
 
 // readPair reads AWSCURRENT and the token's version. It refuses a pending
 // value that would send the password to another place.
 func (f *Function) readPair(ctx context.Context, e Event) (pair, error) {
-	cur, err := f.read(ctx, e.SecretID, "", current)
+	cur, err := f.readCurrent(ctx, e.SecretID)
 	if err != nil {
-		return pair{}, err
-	}
-	if err := cur.usable(); err != nil {
 		return pair{}, err
 	}
 	pend, err := f.read(ctx, e.SecretID, e.ClientRequestToken, pending)

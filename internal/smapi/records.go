@@ -23,9 +23,15 @@ func (s *Service) Extensions() []wire.Op {
 func (s *Service) recordsTarget(ctx context.Context, in *keyturnapi.ListRotationsInput) (iam.Resource, error) {
 	var v wire.Violations
 	v.Range("maxResults", &in.MaxResults, 0, 1000)
-	id := ifSet(in.SecretID)
-	res, err := s.target(ctx, in, &id, v.Err())
-	in.SecretID = res.ARN
+	return s.targetOf(ctx, in, &in.SecretID, v.Err())
+}
+
+// targetOf is target for an operation of keyturn's own, whose SecretId is no
+// pointer.
+func (s *Service) targetOf(ctx context.Context, in any, secretID *string, checked error) (iam.Resource, error) {
+	id := ifSet(*secretID)
+	res, err := s.target(ctx, in, &id, checked)
+	*secretID = res.ARN
 	return res, err
 }
 

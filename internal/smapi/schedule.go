@@ -18,10 +18,7 @@ const defaultWindows = 5
 func (s *Service) explainTarget(ctx context.Context, in *keyturnapi.ExplainRotationInput) (iam.Resource, error) {
 	var v wire.Violations
 	v.Range("maxResults", &in.MaxResults, 0, 100)
-	id := ifSet(in.SecretID)
-	res, err := s.target(ctx, in, &id, v.Err())
-	in.SecretID = res.ARN
-	return res, err
+	return s.targetOf(ctx, in, &in.SecretID, v.Err())
 }
 
 func (s *Service) explain(ctx context.Context, in *keyturnapi.ExplainRotationInput) (*keyturnapi.ExplainRotationOutput, error) {
@@ -50,10 +47,7 @@ func addExplanation(out *keyturnapi.ExplainRotationOutput, e *scheduler.Explanat
 }
 
 func (s *Service) retireTarget(ctx context.Context, in *keyturnapi.RetireOldPasswordInput) (iam.Resource, error) {
-	id := ifSet(in.SecretID)
-	res, err := s.target(ctx, in, &id, nil)
-	in.SecretID = res.ARN
-	return res, err
+	return s.targetOf(ctx, in, &in.SecretID, nil)
 }
 
 func (s *Service) retireOld(ctx context.Context, in *keyturnapi.RetireOldPasswordInput) (*keyturnapi.RetireOldPasswordOutput, error) {
