@@ -115,10 +115,10 @@ func (m masterSecrets) Status(ctx context.Context, tx *sqldb.Tx, arn secret.ARN)
 	if state != nil && state.Pending != nil {
 		next = *state.Pending
 	}
+	// AWSCURRENT may have moved before the last step is recorded.
+	done := next.Name != rotation.StepSet && next.Name != rotation.StepTest && next.Name != rotation.StepFinish
 	switch {
-	case next.Name == rotation.StepFinish && next.Attempt == 1:
-		return "rotating", nil // AWSCURRENT may have moved; the record has not
-	case pending == "" || pending == current:
+	case done && (pending == "" || pending == current):
 		return "active", nil
 	case next.Attempt == 1:
 		return "rotating", nil

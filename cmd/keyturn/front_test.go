@@ -36,7 +36,7 @@ func openFront(t *testing.T, limits frontLimits) string {
 	}
 	front := newFront(s.Server, limits, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
-	go func() { ended <- front.Serve(bounded(listener, limits.connections)) }()
+	go func() { ended <- front.Serve(bounded(fewBytes{listener}, limits.connections)) }()
 	t.Cleanup(func() {
 		if err := front.Close(); err != nil {
 			t.Error(err)
@@ -46,6 +46,19 @@ func openFront(t *testing.T, limits frontLimits) string {
 		}
 	})
 	return listener.Addr().String()
+}
+
+// fewBytes gives its connections small buffers: whoever does not read holds the
+// server up after a few answers, however slow it is, not after megabytes.
+type fewBytes struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l fewBytes) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		err = conn.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return conn, err
 }
 
 // patience is how long a test waits for what must happen much sooner.
