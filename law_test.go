@@ -34,7 +34,7 @@ var floors = map[string]int{
 	"internal/metrics": 2, "internal/sqldb": 2, "internal/iam": 2, "internal/dbtest": 2, "internal/kmstest": 2,
 	"rotation/mysql": 2, "rotation/postgres": 2, "rotation/redis": 2, "doctor": 2,
 
-	"internal/fault": 1, "internal/envelope": 1, "internal/dbserver": 1, "internal/audit": 1, "internal/iam/policy": 1, "internal/execenv": 1,
+	"internal/http1": 1, "internal/fault": 1, "internal/envelope": 1, "internal/dbserver": 1, "internal/audit": 1, "internal/iam/policy": 1, "internal/execenv": 1,
 	"rotation": 1, "deploy": 1, "deploy/yamlfile": 1, "keyturnapi": 1, "transfer": 1,
 }
 

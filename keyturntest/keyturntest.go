@@ -48,9 +48,15 @@ func NewServer(t testing.TB, changes ...func(*keyturn.Config)) *Server {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
-	listener := httptest.NewServer(server)
+	front := httptest.NewUnstartedServer(server)
+	quick := server.Listen(front.Listener, front.Config)
+	front.Listener = quick
+	front.Start()
 	t.Cleanup(func() {
-		listener.Close()
+		front.Close()
+		if err := quick.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("ending the requests: %v", err)
+		}
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("running the server: %v", err)
@@ -59,7 +65,7 @@ func NewServer(t testing.TB, changes ...func(*keyturn.Config)) *Server {
 			t.Errorf("closing the server: %v", err)
 		}
 	})
-	return clients(t, server, listener.URL)
+	return clients(t, server, front.URL)
 }
 
 // dataFolder is a temporary folder that a PostgreSQL server, which runs as

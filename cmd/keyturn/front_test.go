@@ -35,10 +35,11 @@ func openFront(t *testing.T, limits frontLimits) string {
 		t.Fatal(err)
 	}
 	front := newFront(s.Server, limits, slog.New(slog.DiscardHandler))
+	quick := s.Listen(bounded(fewBytes{listener}, limits.connections), front)
 	ended := make(chan error, 1)
-	go func() { ended <- front.Serve(bounded(fewBytes{listener}, limits.connections)) }()
+	go func() { ended <- front.Serve(quick) }()
 	t.Cleanup(func() {
-		if err := front.Close(); err != nil {
+		if err := errors.Join(front.Close(), quick.Shutdown(context.Background())); err != nil {
 			t.Error(err)
 		}
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {

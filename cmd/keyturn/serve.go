@@ -178,12 +178,13 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 // them stops.
 func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listener, log *slog.Logger) error {
 	front := newFront(server, usualLimits, log)
+	quick := server.Listen(bounded(listener, usualLimits.connections), front)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	g, failed := errgroup.WithContext(work)
 	g.Go(func() error { return server.Run(work) })
 	g.Go(func() error {
-		if err := front.Serve(bounded(listener, usualLimits.connections)); !errors.Is(err, http.ErrServerClosed) {
+		if err := front.Serve(quick); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving: %w", err)
 		}
 		return nil
@@ -196,7 +197,7 @@ func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listen
 	server.Drain()
 	end, cancel := context.WithTimeout(work, drainTime)
 	defer cancel()
-	err := front.Shutdown(end)
+	err := errors.Join(front.Shutdown(end), quick.Shutdown(end))
 	stopWork()
 	return errors.Join(err, g.Wait())
 }
