@@ -219,6 +219,9 @@ func benchServe(kind string) error {
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	if s, ok := h.(*keyturn.Server); ok {
+		l = s.Listen(l, server)
+	}
 	go func() {
 		<-ctx.Done()
 		_ = server.Close()
