@@ -1,12 +1,22 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/aws/aws-sdk-go-v2/service/rds/types"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
@@ -17,34 +27,83 @@ import (
 // TestDatabaseScripts runs each script against a server of its own and an
 // account of a real MariaDB, which may change its own password and no more. The
 // files account.json and admin.json hold the logins of the account and of an
-// administrator; bare.json lacks host and port.
+// administrator; bare.json lacks host and port, as filled.json does, whose cluster
+// the server knows. At AWS_LIKE_URL the server answers what AWS does and nothing
+// of its own.
 func TestDatabaseScripts(t *testing.T) {
 	at := dbtest.Server(t, dbserver.MariaDB)
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/database",
-		Cmds: scriptCommands,
+		Cmds: withLogins(at),
 		Setup: func(env *testscript.Env) error {
 			server := keyturntest.NewServer(t)
+			like := httptest.NewServer(likeAWS{server})
+			env.Defer(like.Close)
 			env.Setenv("AWS_ENDPOINT_URL", server.URL)
+			env.Setenv("AWS_LIKE_URL", like.URL)
 			env.Setenv("AWS_SHARED_CREDENTIALS_FILE", server.CredentialsFile())
 			user := "app_" + strings.ToLower(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 			env.Setenv("DB_USER", user)
 			at.Exec(t, "CREATE USER ?@'%' IDENTIFIED BY 'swordfish'", user)
-			for name, value := range map[string]any{
-				"account.json": map[string]any{"engine": "mariadb", "host": at.Host, "port": at.Port, "username": user, "password": "swordfish"},
-				"admin.json":   map[string]any{"username": at.User, "password": at.Password},
-				"bare.json":    map[string]any{"username": user, "password": "swordfish", "dbClusterIdentifier": "c"},
-				"endpoint":     map[string]any{"host": at.Host, "port": at.Port},
-			} {
-				text, err := json.Marshal(value)
-				if err != nil {
-					return err
-				}
-				if err := os.WriteFile(filepath.Join(env.WorkDir, name), text, 0o600); err != nil {
-					return err
-				}
+			if err := adoptCluster(t.Context(), server.RDS, at, user); err != nil {
+				return err
 			}
-			return setUp(env)
+			return errors.Join(writeLogins(env.WorkDir, user, at), setUp(env))
 		},
 	})
+}
+
+func writeLogins(dir, user string, at dbtest.Admin) error {
+	for name, value := range map[string]any{
+		"account.json": map[string]any{"engine": "mariadb", "host": at.Host, "port": at.Port, "username": user, "password": "swordfish"},
+		"admin.json":   map[string]any{"username": at.User, "password": at.Password},
+		"bare.json":    map[string]any{"username": user, "password": "swordfish", "dbClusterIdentifier": "c"},
+		"filled.json":  map[string]any{"username": user, "password": "swordfish", "dbClusterIdentifier": "elsewhere"},
+		"endpoint":     map[string]any{"host": at.Host, "port": at.Port},
+	} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adoptCluster makes a server known as the cluster elsewhere, with the account as
+// its master user.
+func adoptCluster(ctx context.Context, client *rds.Client, at dbtest.Admin, user string) error {
+	_, err := client.CreateDBCluster(ctx, &rds.CreateDBClusterInput{DBClusterIdentifier: aws.String("elsewhere"), Engine: aws.String("mariadb"),
+		MasterUsername: &user, MasterUserPassword: aws.String("swordfish"),
+		Tags: []types.Tag{{Key: aws.String("keyturn:endpoint"), Value: aws.String(fmt.Sprintf("%s:%d", at.Host, at.Port))}}})
+	return err
+}
+
+// likeAWS does not know keyturn's own operations.
+type likeAWS struct{ http.Handler }
+
+func (l likeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasPrefix(r.Header.Get("X-Amz-Target"), "keyturn.") {
+		l.Handler.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.WriteHeader(http.StatusBadRequest)
+	_, _ = io.WriteString(w, `{"__type":"UnknownOperationException"}`)
+}
+
+// withLogins adds the command login: it tries the script's account.
+func withLogins(at dbtest.Admin) map[string]func(*testscript.TestScript, bool, []string) {
+	commands := maps.Clone(scriptCommands)
+	commands["login"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if len(args) != 1 {
+			ts.Fatalf("usage: [!] login PASSWORD")
+		}
+		if err := at.Login(context.Background(), ts.Getenv("DB_USER"), args[0]); (err != nil) != neg {
+			ts.Fatalf("the login ended with %v", err)
+		}
+	}
+	return commands
 }
