@@ -353,3 +353,20 @@ func TestDualThenAlternating(t *testing.T) {
 		w.wantIn("both users", "AWSCURRENT", "AWSPREVIOUS")
 	})
 }
+
+// A rehearsal goes through the whole strategy: the other user and the owner role
+// are made beside the throw-away user, and dropped with it.
+func TestRehearsalOfAlternatingUsers(t *testing.T) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
+		w := newTurns(t, p)
+		plan := w.plan(rotation.StepRehearse)
+		r := plan.Rehearsal
+		if plan.Strategy != rotation.StrategyAlternatingUsers || len(plan.Statements) == 0 || len(plan.Obstacles) > 0 {
+			t.Errorf("the plan is %+v", plan)
+		}
+		if r.Strategy != rotation.StrategyAlternatingUsers || len(r.Steps) != 4 || r.ExposureMicros != 0 {
+			t.Errorf("the rehearsal is %+v", r)
+		}
+		w.wantNoThrowAways()
+	})
+}
