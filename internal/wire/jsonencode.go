@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -48,6 +49,7 @@ func planOf(t reflect.Type) encoder {
 }
 
 var (
+	stagesType    = reflect.TypeFor[map[string][]string]()
 	marshalerType = reflect.TypeFor[json.Marshaler]()
 	marshalToType = reflect.TypeFor[json.MarshalerTo]()
 )
@@ -56,6 +58,8 @@ func makePlan(t reflect.Type) encoder {
 	switch {
 	case t == timeType:
 		return appendTime
+	case t == stagesType:
+		return appendStages
 	case t.Kind() == reflect.Pointer:
 		return appendPointer(planOf(t.Elem()))
 	case t.Implements(marshalerType) || t.Implements(marshalToType):
@@ -84,6 +88,37 @@ func appendOther(dst []byte, v reflect.Value) ([]byte, error) {
 
 func appendTime(dst []byte, v reflect.Value) ([]byte, error) {
 	return appendEpoch(dst, v.Interface().(time.Time)), nil
+}
+
+// appendStages appends the staging labels of versions, in the order of their ids.
+func appendStages(dst []byte, v reflect.Value) (_ []byte, err error) {
+	dst = append(dst, '{')
+	stages := v.Interface().(map[string][]string)
+	for i, id := range slices.Sorted(maps.Keys(stages)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = jsontext.AppendQuote(dst, id); err != nil {
+			return dst, err
+		}
+		if dst, err = appendStrings(append(dst, ':'), stages[id]); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+func appendStrings(dst []byte, all []string) (_ []byte, err error) {
+	dst = append(dst, '[')
+	for i, s := range all {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = jsontext.AppendQuote(dst, s); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, ']'), nil
 }
 
 func appendPointer(elem encoder) encoder {

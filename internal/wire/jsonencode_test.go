@@ -71,7 +71,9 @@ func TestOddTypesEncodeAsMarshalDoes(t *testing.T) {
 	for _, v := range []any{
 		&tagged{Two: &two}, &embedding{tagged{"1", &two}, true}, &recursive{"a", &recursive{Name: "b"}, []recursive{{Name: "c"}}},
 		&struct{ At *time.Time }{}, &struct{ Raw jsontext.Value }{jsontext.Value(`{"a":1}`)},
-		&struct{ M map[string][]string }{map[string][]string{"b": {"x"}, "a": nil}},
+		&struct{ M map[string][]string }{map[string][]string{"b": {"x", "\"", ""}, "a": nil, "ä\n": {}}},
+		&struct{ M map[string][]string }{map[string][]string{"\xff": nil}}, &struct{ M map[string][]string }{map[string][]string{"a": {"\xff"}}},
+		&struct{ M map[string][]string }{}, &struct{ M map[string]string }{map[string]string{"a": "b"}},
 		&struct{ S, T []*string }{S: []*string{nil}}, &struct{ B [][]byte }{[][]byte{{}, {1}}},
 		&struct{ F float64 }{1.5}, &struct{ U uint8 }{7}, &struct{ A any }{"x"},
 	} {
