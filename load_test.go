@@ -18,6 +18,10 @@ import (
 // take turns, nobody is ever refused; with one the number is told, nobody is
 // refused but while a rotation changes the password, and the record says for how
 // long that was.
+//
+// One rotation follows the other here. On a machine that is so busy that a worker
+// gets no turn for a whole rotation and a part of the next, its value is that
+// before the last but one: this is told apart.
 func TestLoginsUnderRotation(t *testing.T) {
 	rotations := times(t, "KEYTURN_ROTATIONS", 20)
 	for _, a := range everyStrategy(t) {
@@ -29,8 +33,12 @@ func TestLoginsUnderRotation(t *testing.T) {
 				t.Logf("recorded exposure: median %d µs, worst %d µs; refused in a row, seen from outside: %d µs at most",
 					l.exposures[n/2], l.exposures[n-1], l.longest().Microseconds())
 			}
-			if len(l.refused) > 0 && a.strategy != rotation.StrategySingleUser {
-				t.Errorf("%d logins failed, the first with: %v", len(l.refused), l.refused[0].err)
+			failed := slices.DeleteFunc(slices.Clone(l.refused), l.late)
+			if len(failed) < len(l.refused) {
+				t.Logf("%d logins came when a whole rotation and a part of another had passed since the value was read", len(l.refused)-len(failed))
+			}
+			if len(failed) > 0 && a.strategy != rotation.StrategySingleUser {
+				t.Errorf("%d logins failed, the first with: %v", len(failed), failed[0].err)
 			}
 			if l.logins.Load() == 0 {
 				t.Error("nobody logged in")
@@ -51,10 +59,11 @@ type load struct {
 
 type window struct{ from, to time.Time }
 
-// refusal is a row of logins of one worker that failed.
+// refusal is a login that failed.
 type refusal struct {
 	window
-	err error // of the first one
+	since time.Time // the first one in a row of the same worker
+	err   error
 }
 
 func underLoad(t *testing.T, w *world, rotations int) *load {
@@ -77,23 +86,33 @@ func underLoad(t *testing.T, w *world, rotations int) *load {
 
 // work logs in until ctx ends.
 func (l *load) work(ctx context.Context, w *world) {
-	var row *refusal
+	var since time.Time
 	for ctx.Err() == nil {
 		begin := time.Now()
 		err := w.login(context.WithoutCancel(ctx))
-		switch {
-		case err == nil:
+		if err == nil {
 			l.logins.Add(1)
-			row = nil
+			since = time.Time{}
 			continue
-		case row == nil:
-			row = &refusal{window{from: begin}, err}
 		}
-		row.to = time.Now()
+		if since.IsZero() {
+			since = begin
+		}
 		l.mu.Lock()
-		l.refused = append(l.refused, *row)
+		l.refused = append(l.refused, refusal{window{begin, time.Now()}, since, err})
 		l.mu.Unlock()
 	}
+}
+
+// late tells whether one rotation ended, and another one began to change the
+// password, while a worker read its value and logged in with it.
+func (l *load) late(r refusal) bool {
+	for i, c := range l.changes {
+		if c.to.After(r.from) { // the first that ended, if it did
+			return i+1 < len(l.changes) && l.changes[i+1].from.Before(r.to)
+		}
+	}
+	return false
 }
 
 // rotate rotates once and notes what was recorded.
@@ -124,7 +143,7 @@ func (l *load) rotate(ctx context.Context, w *world) error {
 // longest is the longest time for which one worker was refused.
 func (l *load) longest() (d time.Duration) {
 	for _, r := range l.refused {
-		d = max(d, r.to.Sub(r.from))
+		d = max(d, r.to.Sub(r.since))
 	}
 	return d
 }
