@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,8 +22,9 @@ import (
 	"github.com/keyturn/keyturn/keyturntest"
 )
 
-// BenchmarkHandler measures what one GetSecretValue costs without a network,
-// beside the floor of BenchmarkHTTP: its time, and what it allocates.
+// BenchmarkHandler measures what one call costs without a network, beside the
+// floor of BenchmarkHTTP: its time, and what it allocates. Writes come one by one
+// and from 64 at once.
 func BenchmarkHandler(b *testing.B) {
 	s := keyturntest.NewServer(b)
 	_, err := s.SecretsManager.CreateSecret(context.Background(),
@@ -44,6 +48,59 @@ func BenchmarkHandler(b *testing.B) {
 	b.Run("floor", func(b *testing.B) { benchDirect(b, floor, key, "GetSecretValue", body) })
 	b.Run("GetSecretValue", func(b *testing.B) { benchDirect(b, s, key, "GetSecretValue", body) })
 	b.Run("DescribeSecret", func(b *testing.B) { benchDirect(b, s, key, "DescribeSecret", body) })
+	p := &benchProcess{key: key}
+	for i := range benchWritten {
+		benchCall(b, s, p.createRequest(benchName(i+1)))
+	}
+	for _, writers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("PutSecretValue/writers=%d", writers), func(b *testing.B) { benchWrites(b, s, writers, p.puts(benchWritten)) })
+		b.Run(fmt.Sprintf("CreateSecret/writers=%d", writers), func(b *testing.B) { benchWrites(b, s, writers, p.creates()) })
+	}
+}
+
+// benchWritten is how many secrets take new values: each 100 a day.
+const benchWritten = 2000
+
+// benchWrites measures rounds of requests that are signed beforehand.
+func benchWrites(b *testing.B, h http.Handler, writers int, request func(*rand.Rand) []byte) {
+	draw := rand.New(rand.NewPCG(uint64(writers), 1))
+	b.ReportAllocs()
+	var used time.Duration
+	for left := b.N; left > 0; left -= 1000 {
+		b.StopTimer()
+		ready := make(chan []byte, min(left, 1000))
+		for range cap(ready) {
+			ready <- request(draw)
+		}
+		close(ready)
+		b.StartTimer()
+		begin := benchCPU()
+		var crew sync.WaitGroup
+		for range writers {
+			crew.Go(func() {
+				for raw := range ready {
+					benchCall(b, h, raw)
+				}
+			})
+		}
+		crew.Wait()
+		used += benchCPU() - begin
+	}
+	b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
+}
+
+// benchCall has one request served.
+func benchCall(b *testing.B, h http.Handler, raw []byte) {
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	r.RemoteAddr = "127.0.0.1:12345"
+	w := &benchWriter{header: http.Header{}}
+	if h.ServeHTTP(w, r); w.status != http.StatusOK {
+		b.Errorf("status %d", w.status)
+	}
 }
 
 func benchDirect(b *testing.B, h http.Handler, key benchKey, op, body string) {
