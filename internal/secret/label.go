@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
@@ -90,13 +91,8 @@ func detach(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) error {
 // version then has. A new AWSCURRENT ends a rotation under way: AWSPENDING goes,
 // unless the caller named it too.
 //
-// It reads the secret's labels once and writes only what differs: every new
-// value comes this way.
-func attachAll(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, labels []string) ([]string, error) {
-	b, err := readBoard(ctx, tx, arn)
-	if err != nil {
-		return nil, err
-	}
+// It writes only what differs: every new value comes this way.
+func (b *board) attachAll(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, labels []string) ([]string, error) {
 	if slices.Contains(labels, Current) && !slices.Contains(labels, Pending) {
 		b.remove(Pending)
 	}
@@ -127,22 +123,9 @@ type pin struct {
 	version  VersionID
 }
 
-func readBoard(ctx context.Context, tx *sqldb.Tx, arn ARN) (*board, error) {
-	rows, err := tx.Query(ctx, `SELECT position, label, version FROM secret_labels WHERE arn = $1`, arn)
-	if err != nil {
-		return nil, fmt.Errorf("reading staging labels: %w", err)
-	}
-	defer rows.Close()
-	b := &board{}
-	for rows.Next() {
-		var p pin
-		if err := rows.Scan(&p.position, &p.label, &p.version); err != nil {
-			return nil, fmt.Errorf("reading staging labels: %w", err)
-		}
-		b.before, b.last = append(b.before, p), max(b.last, p.position)
-	}
-	b.now = slices.Clone(b.before)
-	return b, rows.Err()
+// add puts a label where it is stored.
+func (b *board) add(p pin) {
+	b.before, b.now, b.last = append(b.before, p), append(b.now, p), max(b.last, p.position)
 }
 
 func (b *board) find(label string) int {
@@ -189,22 +172,26 @@ func (b *board) save(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 			return err
 		}
 	}
-	for _, p := range b.now {
-		if slices.Contains(b.before, p) {
-			continue
-		}
-		if err := p.save(ctx, tx, arn); err != nil {
-			return err
-		}
-	}
-	return nil
+	moved := slices.DeleteFunc(slices.Clone(b.now), func(p pin) bool { return slices.Contains(b.before, p) })
+	return savePins(ctx, tx, arn, moved)
 }
 
-func (p pin) save(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (arn, position, label, version) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position`, arn, p.position, p.label, p.version)
+// savePins stores labels in one statement. There are at most as many texts of it
+// as a request names labels.
+func savePins(ctx context.Context, tx *sqldb.Tx, arn ARN, pins []pin) error {
+	if len(pins) == 0 {
+		return nil
+	}
+	var args []any
+	var rows []string
+	for i, p := range pins {
+		args = append(args, p.position, p.label, p.version)
+		rows = append(rows, fmt.Sprintf("($1, $%d, $%d, $%d)", 3*i+2, 3*i+3, 3*i+4))
+	}
+	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (arn, position, label, version) VALUES `+strings.Join(rows, ", ")+`
+		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position`, arn, args...)
 	if err != nil {
-		return fmt.Errorf("attaching %s: %w", p.label, err)
+		return fmt.Errorf("attaching labels: %w", err)
 	}
 	return nil
 }

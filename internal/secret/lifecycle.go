@@ -65,7 +65,7 @@ func (v *Vault) insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *
 		if err := insert(ctx, tx, version, tx.Now); err != nil {
 			return err
 		}
-		if err := (pin{1, Current, version.ID}).save(ctx, tx, n.ARN); err != nil {
+		if err := savePins(ctx, tx, n.ARN, []pin{{1, Current, version.ID}}); err != nil {
 			return err
 		}
 	}

@@ -167,9 +167,10 @@ func (v *Vault) replicaIn(ctx context.Context, tx *sqldb.Tx, primary ARN, region
 	return s, nil
 }
 
-// outdate notes that the replicas of a secret are no longer like it.
+// outdate notes that the replicas of a secret are no longer like it. What the
+// cache holds of the secret says nothing of that.
 func (v *Vault) outdate(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	res, err := change(ctx, tx, `UPDATE secret_replicas SET status = 'InProgress', message = '' WHERE arn = $1 AND status = 'InSync'`, arn)
+	res, err := changeValue(ctx, tx, `UPDATE secret_replicas SET status = 'InProgress', message = '' WHERE arn = $1 AND status = 'InSync'`, arn)
 	if err != nil {
 		return fmt.Errorf("marking replicas: %w", err)
 	}

@@ -245,7 +245,7 @@ func today(now time.Time) time.Time { return now.UTC().Truncate(24 * time.Hour) 
 // of a version which the clean-up removed is ErrInvalidRequest. Beyond the quota
 // of versions it is ErrLimitExceeded.
 func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels []string) (stagesNow []string, promoted bool, err error) {
-	c, err := takeCensus(ctx, tx, version.ARN, version.ID)
+	c, b, err := takeCensus(ctx, tx, version.ARN, version.ID)
 	if err != nil {
 		return nil, false, err
 	}
@@ -260,7 +260,7 @@ func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels 
 	if len(labels) == 0 {
 		labels = []string{Current}
 	}
-	if stagesNow, err = attachAll(ctx, tx, version.ARN, version.ID, labels); err != nil {
+	if stagesNow, err = b.attachAll(ctx, tx, version.ARN, version.ID, labels); err != nil {
 		return nil, false, err
 	}
 	return stagesNow, slices.Contains(labels, Current), v.touch(ctx, tx, version.ARN)
@@ -273,14 +273,29 @@ type census struct {
 	removed  bool // its id is that of one that the clean-up took
 }
 
-func takeCensus(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (c census, err error) {
-	err = tx.QueryRow(ctx, `SELECT (SELECT COUNT(*) FROM secret_versions WHERE arn = $1),
-		EXISTS (SELECT 1 FROM secret_versions WHERE arn = $1 AND id = $2),
-		EXISTS (SELECT 1 FROM secret_removed_versions WHERE arn = $1 AND id = $2)`, arn, id).Scan(&c.versions, &c.taken, &c.removed)
+// takeCensus reads the census and the labels of a secret, in one statement: every
+// new value asks for both.
+func takeCensus(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (c census, b board, err error) {
+	rows, err := tx.Query(ctx, `SELECT l.position, l.label, l.version, c.versions, c.taken, c.removed
+		FROM (SELECT (SELECT COUNT(*) FROM secret_versions WHERE arn = $1) AS versions,
+			EXISTS (SELECT 1 FROM secret_versions WHERE arn = $1 AND id = $2) AS taken,
+			EXISTS (SELECT 1 FROM secret_removed_versions WHERE arn = $1 AND id = $2) AS removed) AS c
+		LEFT JOIN secret_labels l ON l.arn = $1`, arn, id)
 	if err != nil {
-		return census{}, fmt.Errorf("counting versions: %w", err)
+		return c, b, fmt.Errorf("counting versions: %w", err)
 	}
-	return c, nil
+	defer rows.Close()
+	for rows.Next() {
+		var position sql.NullInt64
+		var label, version sql.NullString
+		if err := rows.Scan(&position, &label, &version, &c.versions, &c.taken, &c.removed); err != nil {
+			return c, b, fmt.Errorf("counting versions: %w", err)
+		}
+		if label.Valid {
+			b.add(pin{position.Int64, label.String, VersionID(version.String)})
+		}
+	}
+	return c, b, rows.Err()
 }
 
 // fillReserved gives a reserved version its value; any other of that id is a
@@ -365,7 +380,7 @@ func (v *Vault) Reserve(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID
 // were many before it: versions may be more than the quota until the clean-up may
 // take them, as long as it ever will; otherwise it is ErrLimitExceeded.
 func (v *Vault) StagePending(ctx context.Context, tx *sqldb.Tx, version *Version) error {
-	c, err := takeCensus(ctx, tx, version.ARN, version.ID)
+	c, _, err := takeCensus(ctx, tx, version.ARN, version.ID)
 	if err != nil {
 		return err
 	}
