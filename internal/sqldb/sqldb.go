@@ -35,6 +35,7 @@ var ErrClosed = errors.New("the database is closed")
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
+	path    string
 	handles []*sql.DB
 	writer  chan *session // one; the same as readers for a database in memory
 	readers chan *session
@@ -42,6 +43,9 @@ type DB struct {
 
 	queue chan *write
 	lead  chan struct{} // holds one while a writer commits for those in the queue
+
+	commits int            // of the one who leads
+	crew    sync.WaitGroup // lengthenLog
 
 	watchers struct {
 		sync.RWMutex
@@ -61,7 +65,7 @@ type DB struct {
 // each transaction its time. Open refuses a database that a newer keyturn has
 // changed (ErrNewerSchema).
 func Open(ctx context.Context, path string, now func() time.Time, schemas ...Schema) (*DB, error) {
-	db := &DB{now: now, queue: make(chan *write, maxBatch), lead: make(chan struct{}, 1)}
+	db := &DB{path: path, now: now, queue: make(chan *write, maxBatch), lead: make(chan struct{}, 1)}
 	db.closing.begun = make(chan struct{})
 	if err := db.open(context.WithoutCancel(ctx), path); err != nil {
 		return nil, errors.Join(err, db.closeHandles())
@@ -107,8 +111,8 @@ func dsn(path string, cache int) string {
 		"synchronous(FULL)", // in WAL mode only FULL syncs at each commit
 		"cache_size(-" + strconv.Itoa(cache) + ")",
 		// A checkpoint writes each page once, however often it was changed since
-		// the one before, so a longer log costs less. In pages of 4 KiB.
-		"wal_autocheckpoint(8000)",
+		// the one before, so a longer log costs less.
+		"wal_autocheckpoint(" + strconv.Itoa(logPages) + ")",
 		"journal_size_limit(67108864)",
 		"secure_delete(ON)", // what is deleted leaves no trace in the file
 	}}
@@ -129,6 +133,7 @@ func (db *DB) Close() error {
 	}
 	close(db.closing.begun)
 	db.closing.writers.Wait()
+	db.crew.Wait()
 	return db.closeHandles()
 }
 
@@ -294,6 +299,9 @@ func (db *DB) commitAll() {
 	defer func() { <-db.lead }()
 	if writes := db.gather(); len(writes) > 0 {
 		db.commit(&batch{db: db, writes: writes})
+		if db.commits++; db.commits == manyCommits && db.readers != db.writer {
+			db.crew.Go(db.lengthenLog)
+		}
 	}
 }
 

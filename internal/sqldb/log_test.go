@@ -1,0 +1,67 @@
+package sqldb_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A log that was made longer ahead of its commits holds what it held: after a
+// crash the zeros behind the last commit are no frames.
+func TestLogIsLengthenedAheadOfCommits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	db := open(t, path, numbers)
+	n := 0
+	write := func(times int) {
+		for range times {
+			if err := db.Write(t.Context(), insert(t.Context(), n)); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	write(90)
+	if size := fileSize(t, path+"-wal"); size > 1<<20 {
+		t.Errorf("the log of a server that writes little has %d bytes", size)
+	}
+	write(20)
+	for begin := time.Now(); fileSize(t, path+"-wal") < 8000*4096; write(1) {
+		if time.Since(begin) > time.Minute {
+			t.Fatal("the log does not become longer")
+		}
+	}
+	write(10)
+	crashed := open(t, crash(t, path), numbers)
+	if got := count(t, crashed); got != n {
+		t.Errorf("%d rows after a crash, want %d", got, n)
+	}
+	if err := crashed.Write(t.Context(), insert(t.Context(), n)); err != nil || count(t, crashed) != n+1 {
+		t.Errorf("a write after that: %v", err)
+	}
+}
+
+func fileSize(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// crash returns a database as a crash at this moment would leave it.
+func crash(t *testing.T, path string) string {
+	t.Helper()
+	left := filepath.Join(t.TempDir(), "db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(left+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return left
+}
