@@ -119,6 +119,8 @@ func TestDoors(t *testing.T) {
 		by       []string
 	}{
 		{sqlite, []string{"internal/sqldb"}},
+		{sqlite + "/lib", []string{"internal/sqldb"}},
+		{"modernc.org/libc", []string{"internal/sqldb"}},
 		{kms, []string{"internal/envelope"}},
 		{module, []string{"cmd", "keyturntest"}},
 		{module + "/internal/dbtest", nil},

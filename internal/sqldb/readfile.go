@@ -11,11 +11,7 @@ import (
 // ReadFile runs fn in a transaction of the database at path, which another
 // process may have open. The database is not changed.
 func ReadFile(ctx context.Context, path string, fn func(*Tx) error) (err error) {
-	q := url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}}
-	handle, err := sql.Open("sqlite", "file:"+url.PathEscape(path)+"?"+q.Encode())
-	if err != nil {
-		return fmt.Errorf("opening the database: %w", err)
-	}
+	handle := sql.OpenDB(dsn{"file:" + url.PathEscape(path) + "?mode=rw", []string{"busy_timeout(10000)", "query_only(1)"}})
 	defer func() { err = errors.Join(err, handle.Close()) }()
 	sessions, err := openSessions(ctx, handle, 1)
 	if err != nil {

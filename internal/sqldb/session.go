@@ -12,8 +12,8 @@ import (
 // longer to read a text than to find a row. The texts are constants of this
 // program, so their number is bounded. One transaction has it at a time.
 type session struct {
-	conn  *sql.Conn
-	ready map[string]*sql.Stmt // :: text → statement
+	conn   *sql.Conn
+	engine *engine // of conn
 }
 
 // openSessions opens so many connections.
@@ -22,38 +22,30 @@ func openSessions(ctx context.Context, handle *sql.DB, n int) (chan *session, er
 	handle.SetMaxIdleConns(n)
 	all := make(chan *session, n)
 	for range n {
-		conn, err := handle.Conn(ctx)
+		s, err := openSession(ctx, handle)
 		if err != nil {
 			return nil, fmt.Errorf("opening the database: %w", err)
 		}
-		all <- &session{conn: conn, ready: map[string]*sql.Stmt{}}
+		all <- s
 	}
 	return all, nil
 }
 
-// statement returns the prepared statement of a text, or nil for one that cannot
-// be prepared: run as it is, it tells its error.
-func (s *session) statement(ctx context.Context, text string) *sql.Stmt {
-	stmt := s.ready[text]
-	if stmt != nil {
-		return stmt
-	}
-	stmt, err := s.conn.PrepareContext(ctx, text)
+func openSession(ctx context.Context, handle *sql.DB) (*session, error) {
+	conn, err := handle.Conn(ctx)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	s.ready[text] = stmt
-	return stmt
+	s := &session{conn: conn}
+	return s, conn.Raw(func(c any) error {
+		s.engine = c.(*engine)
+		return nil
+	})
 }
 
 // run runs a text without arguments or rows, such as BEGIN.
 func (s *session) run(text string) error {
-	ctx := context.Background()
-	if stmt := s.statement(ctx, text); stmt != nil { //nolint:sqlclosecheck // it is kept
-		_, err := stmt.ExecContext(ctx)
-		return err
-	}
-	_, err := s.conn.ExecContext(ctx, text)
+	_, err := s.engine.exec(text, nil)
 	return err
 }
 
@@ -81,13 +73,7 @@ func (s *session) inTransaction() bool {
 	return s.run("COMMIT") != nil
 }
 
-func (s *session) close() error {
-	var errs []error
-	for _, stmt := range s.ready {
-		errs = append(errs, stmt.Close())
-	}
-	return errors.Join(append(errs, s.conn.Close())...)
-}
+func (s *session) close() error { return s.conn.Close() }
 
 // closeSessions waits for those that are in use.
 func closeSessions(all chan *session) error {

@@ -18,7 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -77,22 +76,19 @@ func Open(ctx context.Context, path string, now func() time.Time, schemas ...Sch
 }
 
 func (db *DB) open(ctx context.Context, path string) (err error) {
-	if db.writer, err = db.openHandle(ctx, dsn(path, writerCache), 1); err != nil {
+	if db.writer, err = db.openHandle(ctx, newDSN(path, writerCache), 1); err != nil {
 		return err
 	}
 	if path == ":memory:" { // a second connection would be a second database
 		db.readers = db.writer
 		return nil
 	}
-	db.readers, err = db.openHandle(ctx, dsn(path, readerCache), 2*runtime.GOMAXPROCS(0))
+	db.readers, err = db.openHandle(ctx, newDSN(path, readerCache), 2*runtime.GOMAXPROCS(0))
 	return err
 }
 
-func (db *DB) openHandle(ctx context.Context, dsn string, sessions int) (chan *session, error) {
-	handle, err := sql.Open("sqlite", dsn)
-	if err != nil {
-		return nil, fmt.Errorf("opening the database: %w", err)
-	}
+func (db *DB) openHandle(ctx context.Context, d dsn, sessions int) (chan *session, error) {
+	handle := sql.OpenDB(d)
 	db.handles = append(db.handles, handle)
 	return openSessions(ctx, handle, sessions)
 }
@@ -104,8 +100,8 @@ const (
 	readerCache = 4000
 )
 
-func dsn(path string, cache int) string {
-	q := url.Values{"_pragma": {
+func newDSN(path string, cache int) dsn {
+	d := dsn{file: "file:" + url.PathEscape(path), pragmas: []string{
 		"busy_timeout(10000)",
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // in WAL mode only FULL syncs at each commit
@@ -117,9 +113,9 @@ func dsn(path string, cache int) string {
 		"secure_delete(ON)", // what is deleted leaves no trace in the file
 	}}
 	if path == ":memory:" {
-		return path + "?" + q.Encode()
+		d.file = path
 	}
-	return "file:" + url.PathEscape(path) + "?" + q.Encode()
+	return d
 }
 
 // Close waits for readers and writers under way and closes the database.
@@ -187,39 +183,22 @@ func (tx *Tx) Touch(what any) {
 func (tx *Tx) OnCommit(fn func()) { *tx.after = append(*tx.after, fn) }
 
 // Exec runs a statement.
-func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	ctx = context.WithoutCancel(ctx)
-	if stmt := tx.statement(ctx, query); stmt != nil { //nolint:sqlclosecheck // it is kept
-		return stmt.ExecContext(ctx, args...)
+func (tx *Tx) Exec(_ context.Context, query string, args ...any) (sql.Result, error) {
+	if tx.once {
+		return tx.session.engine.run(query, args)
 	}
-	return tx.session.conn.ExecContext(ctx, query, args...)
+	return tx.session.engine.exec(query, args)
 }
 
 // Query runs a statement that returns rows. Close them before the same text is
 // run again in this transaction.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	ctx = context.WithoutCancel(ctx)
-	if stmt := tx.statement(ctx, query); stmt != nil { //nolint:sqlclosecheck // it is kept
-		return stmt.QueryContext(ctx, args...)
-	}
-	return tx.session.conn.QueryContext(ctx, query, args...)
+	return tx.session.conn.QueryContext(context.WithoutCancel(ctx), query, args...)
 }
 
 // QueryRow runs a statement that returns at most one row.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	ctx = context.WithoutCancel(ctx)
-	if stmt := tx.statement(ctx, query); stmt != nil { //nolint:sqlclosecheck // it is kept
-		return stmt.QueryRowContext(ctx, args...)
-	}
-	return tx.session.conn.QueryRowContext(ctx, query, args...)
-}
-
-// statement returns the prepared statement of a text, or nil if there is none.
-func (tx *Tx) statement(ctx context.Context, query string) *sql.Stmt {
-	if tx.once {
-		return nil
-	}
-	return tx.session.statement(ctx, query)
+	return tx.session.conn.QueryRowContext(context.WithoutCancel(ctx), query, args...)
 }
 
 // Now is the time that a transaction would have.
@@ -419,7 +398,7 @@ func (w *write) call(tx *Tx) {
 // explain turns a full disk into words that a caller may see: it is the one
 // failure of the store that they can do something about.
 func explain(err error) error {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_FULL {
+	if e, ok := errors.AsType[*engineError](err); ok && e.code&0xff == sqlite3.SQLITE_FULL {
 		return fault.Internal.Errorf("The disk that holds the server's data folder is full. Nothing was changed. Free some space and try again.")
 	}
 	return err
@@ -427,8 +406,8 @@ func explain(err error) error {
 
 // IsUnique reports whether err says that a row with the same key exists.
 func IsUnique(err error) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+	e, ok := errors.AsType[*engineError](err)
+	return ok && (e.code == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 }
 
 // Millis is how rows store a moment: UTC milliseconds since 1970.
