@@ -185,6 +185,18 @@ func (e *engine) prepare(text uintptr) (s *statement, tail uintptr, err error) {
 	return newStatement(e, word(out)), word(out + wordBytes), nil
 }
 
+// pagesWritten is how many pages this connection has written to the log since it
+// was asked last.
+func (e *engine) pagesWritten() int {
+	out, err := e.alloc(2 * wordBytes)
+	if err != nil {
+		return 0
+	}
+	defer e.free(out)
+	sqlite3.Xsqlite3_db_status(e.tls, e.db, sqlite3.SQLITE_DBSTATUS_CACHE_WRITE, out, out+wordBytes, 1)
+	return int(*(*int32)(pointer(out)))
+}
+
 // engineError is a failure of SQLite.
 type engineError struct {
 	code int32 // extended

@@ -5,20 +5,61 @@ import (
 	"os"
 )
 
-// A commit that makes the write-ahead log's file longer takes the disk two to
-// three times as long as one that writes over what is there, since the file's
-// size has to be made durable too. The log is emptied when it is logPages long,
-// and is written over from then on. So that the time until then is no slower, a
+// The write-ahead log is emptied into the database beside the commits: what they
+// add meanwhile goes after it, and nobody commits while the last few pages go, for
+// only an empty log is written over from its beginning.
+//
+// A commit that makes the log's file longer takes the disk two to three times as
+// long as one that writes over what is there, since the file's size has to be made
+// durable too. So that the time until the log is first emptied is no slower, a
 // server that writes much makes the file that long ahead of its commits. Zeros
 // behind the last commit mean nothing to SQLite, which looks for a frame with the
 // log's salt there ("The WAL File Format" in SQLite's documentation).
 const (
+	// emptyPages is after how many pages the log is emptied. Each page is carried
+	// over once, however often it was changed since, so a longer log costs less.
+	emptyPages = 6000
+	// logPages is how long the log is while commits go on beside that.
 	logPages = 8000
+	// overduePages is after how many a commit does it itself: readers may have been
+	// in the way.
+	overduePages = 16000
+
 	logBytes = 32 + logPages*(24+4096) // a header, and frames of a header and a page
 	logStep  = 1 << 20
 	// manyCommits is after how many commits a server writes much.
 	manyCommits = 100
 )
+
+// tendLog is called after each commit, by the one who leads.
+func (db *DB) tendLog(s *session) {
+	if db.readers == db.writer { // in memory
+		return
+	}
+	if db.commits++; db.commits == manyCommits {
+		db.crew.Go(db.lengthenLog)
+	}
+	db.written += s.engine.pagesWritten()
+	if db.written >= emptyPages && db.emptying.CompareAndSwap(false, true) {
+		db.written = 0
+		db.crew.Go(db.emptyLog)
+	}
+}
+
+// emptyLog carries the log into the database. What fails is done by a commit,
+// which tells.
+func (db *DB) emptyLog() {
+	defer db.emptying.Store(false)
+	for _, sessions := range []chan *session{db.readers, db.readers, db.writer} {
+		select {
+		case s := <-sessions:
+			_ = s.run(`PRAGMA wal_checkpoint(PASSIVE)`)
+			sessions <- s
+		case <-db.closing.begun:
+			return
+		}
+	}
+}
 
 // lengthenLog writes zeros behind the end of the log, step by step: commits go on
 // in between. Where the disk is full, SQLite tells that at a commit.

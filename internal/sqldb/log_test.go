@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/sqldb"
 )
 
 // A log that was made longer ahead of its commits holds what it held: after a
@@ -38,6 +40,34 @@ func TestLogIsLengthenedAheadOfCommits(t *testing.T) {
 	}
 	if err := crashed.Write(t.Context(), insert(t.Context(), n)); err != nil || count(t, crashed) != n+1 {
 		t.Errorf("a write after that: %v", err)
+	}
+}
+
+// The log of a server that goes on writing is emptied beside the commits, and
+// written over from its beginning.
+func TestLogIsEmptiedBesideCommits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	pages := sqldb.Schema{Name: "pages", Steps: []string{`CREATE TABLE pages (n BIGINT PRIMARY KEY, b BYTEA)`}}
+	db := open(t, path, numbers, pages)
+	const commits, bytes = 1500, 80 << 10 // five times what the log takes
+	for n := range commits {
+		err := db.Write(t.Context(), func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(t.Context(), `INSERT INTO pages (n, b) VALUES ($1, zeroblob($2))
+				ON CONFLICT (n) DO UPDATE SET b = excluded.b`, n%50, bytes)
+			if err != nil {
+				return err
+			}
+			return insert(t.Context(), n)(tx)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if size := fileSize(t, path+"-wal"); size > 50<<20 { // a commit empties it at 66 MB
+		t.Errorf("the log has %d bytes", size)
+	}
+	if got := count(t, open(t, crash(t, path), numbers, pages)); got != commits {
+		t.Errorf("%d rows after a crash, want %d", got, commits)
 	}
 }
 

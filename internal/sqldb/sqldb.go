@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -43,8 +44,9 @@ type DB struct {
 	queue chan *write
 	lead  chan struct{} // holds one while a writer commits for those in the queue
 
-	commits int            // of the one who leads
-	crew    sync.WaitGroup // lengthenLog
+	commits, written int            // of the one who leads: see tendLog
+	emptying         atomic.Bool    // emptyLog runs
+	crew             sync.WaitGroup // what tendLog began
 
 	watchers struct {
 		sync.RWMutex
@@ -106,9 +108,7 @@ func newDSN(path string, cache int) dsn {
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // in WAL mode only FULL syncs at each commit
 		"cache_size(-" + strconv.Itoa(cache) + ")",
-		// A checkpoint writes each page once, however often it was changed since
-		// the one before, so a longer log costs less.
-		"wal_autocheckpoint(" + strconv.Itoa(logPages) + ")",
+		"wal_autocheckpoint(" + strconv.Itoa(overduePages) + ")",
 		"journal_size_limit(67108864)",
 		"secure_delete(ON)", // what is deleted leaves no trace in the file
 	}}
@@ -278,9 +278,6 @@ func (db *DB) commitAll() {
 	defer func() { <-db.lead }()
 	if writes := db.gather(); len(writes) > 0 {
 		db.commit(&batch{db: db, writes: writes})
-		if db.commits++; db.commits == manyCommits && db.readers != db.writer {
-			db.crew.Go(db.lengthenLog)
-		}
 	}
 }
 
@@ -358,6 +355,7 @@ func (db *DB) runBatch(b *batch) (err error) {
 			return errors.Join(err, s.rollback())
 		}
 	}
+	defer db.tendLog(s)
 	return s.commit()
 }
 
