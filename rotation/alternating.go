@@ -113,7 +113,7 @@ func (Alternating) Finish(ctx context.Context, c Change) error {
 
 // alternate is setSecret of the strategy AlternatingUsers.
 func (f *Function) alternate(ctx context.Context, e Event, p pair) (Result, error) {
-	valid, err := works(ctx, f.Engine, p.pending.login)
+	valid, err := f.pendingWorks(ctx, e, p)
 	if err != nil {
 		return Result{}, explain("logging in with the pending password", err)
 	}
@@ -130,6 +130,14 @@ func (f *Function) alternate(ctx context.Context, e Event, p pair) (Result, erro
 		return Result{}, explain("making the user "+p.pending.login.Username, err)
 	}
 	return Result{Strategy: StrategyAlternatingUsers}, nil
+}
+
+// pendingWorks tells whether an earlier attempt has set the pending password.
+func (f *Function) pendingWorks(ctx context.Context, e Event, p pair) (bool, error) {
+	if e.Created {
+		return false, nil
+	}
+	return works(ctx, f.Engine, p.pending.login)
 }
 
 // retireOther ends the password of the user whose turn is over, by giving it one

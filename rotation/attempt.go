@@ -49,6 +49,7 @@ func (f *Function) set(ctx context.Context, e Event, s staging) (Result, error) 
 // newAttempt reads what setSecret works on.
 func (f *Function) newAttempt(ctx context.Context, e Event, s staging) (*attempt, error) {
 	a := &attempt{f: f, e: e, s: s, promoted: s.has(e.ClientRequestToken, current)}
+	a.created = e.Created && !a.promoted
 	var err error
 	if a.promoted {
 		a.p, err = f.promotedPair(ctx, e)
@@ -167,7 +168,7 @@ func (a *attempt) change(ctx context.Context, do action) (Result, error) {
 		return a.atomically(ctx, c)
 	}
 	begin := a.f.now()
-	strategy, err = apply(ctx, strategy, c)
+	strategy, err = a.apply(ctx, strategy, c)
 	if err != nil {
 		return Result{}, explain("changing the password", err)
 	}
@@ -181,12 +182,9 @@ func (a *attempt) change(ctx context.Context, do action) (Result, error) {
 	return r, nil
 }
 
-// prepare returns the change, in the session of whoever may make it.
+// prepare returns the change, in the session of whoever may make it. The login
+// of AWSPREVIOUS is not read, for few changes need it.
 func (a *attempt) prepare(ctx context.Context) (Change, error) {
-	prev, err := a.f.previousLogin(ctx, a.e, a.p.current)
-	if err != nil {
-		return Change{}, err
-	}
 	if a.admin {
 		session, err := a.f.connectAdmin(ctx, a.p.current)
 		if err != nil {
@@ -194,12 +192,27 @@ func (a *attempt) prepare(ctx context.Context) (Change, error) {
 		}
 		a.close()
 		a.session = session
-		return Change{Session: session, Engine: a.f.Engine, Current: a.p.current.login, Pending: a.p.pending.login, Previous: prev}, nil
+		return Change{Session: session, Engine: a.f.Engine, Current: a.p.current.login, Pending: a.p.pending.login}, nil
 	}
-	if prev.Password == a.by.Password {
-		prev = Login{}
+	return Change{Session: a.session, Engine: a.f.Engine, Current: a.by, Pending: a.p.pending.login}, nil
+}
+
+// apply tries the strategies that the secret allows, the best one first.
+func (a *attempt) apply(ctx context.Context, strategy string, c Change) (string, error) {
+	if strategy != StrategySingleUser {
+		err := Dual{}.Apply(ctx, c)
+		if err == nil || strategy == StrategyDualPassword || !refused(err) {
+			return StrategyDualPassword, err
+		}
 	}
-	return Change{Session: a.session, Engine: a.f.Engine, Current: a.by, Pending: a.p.pending.login, Previous: prev}, nil
+	prev, err := a.f.previousLogin(ctx, a.e, a.p.current)
+	if err != nil {
+		return StrategySingleUser, err
+	}
+	if a.admin || prev.Password != a.by.Password {
+		c.Previous = prev
+	}
+	return StrategySingleUser, SingleUser{}.Apply(ctx, c)
 }
 
 // healed measures what ended with a change for a token that is AWSCURRENT: a

@@ -18,6 +18,7 @@ const (
 type facts struct {
 	pending, current, previous proof
 	admin                      bool // the secret names an administrator (masterarn)
+	created                    bool // the pending password was made just now, so no database should have it
 }
 
 // action is what setSecret does next.
@@ -36,7 +37,12 @@ const (
 // decide is the table of docs/state-machine.md for setSecret, from its top to
 // its bottom. At most three logins are refused, and only if no password works.
 func decide(k facts) action {
+	begins := k.created && k.pending == untried
 	switch {
+	case begins && k.current == untried:
+		return tryCurrent
+	case begins && k.current == live:
+		return change
 	case k.pending == untried:
 		return tryPending
 	case k.pending == live:

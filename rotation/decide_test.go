@@ -9,6 +9,13 @@ func TestDecide(t *testing.T) {
 		when facts
 		want action
 	}{
+		{"0", facts{created: true}, tryCurrent},
+		{"0, with an administrator", facts{created: true, admin: true}, tryCurrent},
+		{"0, let in", facts{created: true, current: live}, change},
+		{"0, refused", facts{created: true, current: denied}, tryPending},
+		{"0, without a current one", facts{created: true, current: absent}, tryPending},
+		{"0, told wrongly", facts{created: true, current: denied, pending: live}, settle},
+		{"0, nothing works", facts{created: true, current: denied, pending: denied, previous: denied}, giveUp},
 		{"1", facts{}, tryPending},
 		{"2", facts{pending: live}, settle},
 		{"2, with an administrator", facts{pending: live, admin: true}, settle},
@@ -33,9 +40,9 @@ func TestDecide(t *testing.T) {
 // TestDecideIsBounded: whatever the logins show, there are at most three, none
 // is tried twice, and it comes to an end.
 func TestDecideIsBounded(t *testing.T) {
-	for i := range 3 * 3 * 3 * 2 {
+	for i := range 3 * 3 * 3 * 4 {
 		shown := [3]proof{proof(1 + i%3), proof(1 + i/3%3), proof(1 + i/9%3)}
-		k, logins := facts{admin: i >= 27}, 0
+		k, logins := facts{admin: i/27%2 == 1, created: i >= 54}, 0
 	walk:
 		for logins <= 3 {
 			switch decide(k) {

@@ -27,6 +27,11 @@ type Event struct {
 	// Rejections is keyturn's own: how many passwords in a row the database has
 	// rejected. createSecret makes the next one longer.
 	Rejections int64 `json:"Rejections,omitempty"`
+	// Created and Strategy are keyturn's own too: what the steps before have
+	// answered, where nothing has come between (see Result). They spare logins
+	// and are no more than hints: every step is right without them.
+	Created  bool   `json:"Created,omitempty"`  // for setSecret
+	Strategy string `json:"Strategy,omitempty"` // for finishSecret: that of setSecret
 }
 
 // Result is a step's answer. AWS ignores it; keyturn's scheduler keeps it in
@@ -35,6 +40,9 @@ type Result struct {
 	// Strategy names the strategy in use: SingleUser, DualPassword or
 	// AlternatingUsers.
 	Strategy string `json:"strategy,omitempty"`
+	// Created says that this very createSecret has made the pending password,
+	// so no database can have it yet.
+	Created bool `json:"created,omitempty"`
 	// RetireAfterSeconds asks for a StepRetire with the same token, so long
 	// after this answer; 0 asks for none. finishSecret asks for the first
 	// one, and StepRetire asks again when it came during a later rotation.

@@ -11,12 +11,21 @@ import (
 // finish moves AWSCURRENT to the token's version. AWSPENDING stays beside it,
 // as AWS's templates leave it. It does not ask the database before: testSecret
 // just did, and until AWSCURRENT moves, applications of a SingleUser rotation
-// are locked out.
+// are locked out. Where the event tells what setSecret did, it need not be asked
+// afterwards either.
 func (f *Function) finish(ctx context.Context, e Event, s staging) (Result, error) {
+	if r, ok := f.told(e.Strategy); ok {
+		return f.promote(ctx, e, s, func() Result { return r })
+	}
 	p, err := f.readPair(ctx, e)
 	if err != nil {
 		return Result{}, err
 	}
+	return f.promote(ctx, e, s, func() Result { return f.outcome(ctx, p.current, p.pending) })
+}
+
+// promote moves AWSCURRENT, and then asks what became of the old password.
+func (f *Function) promote(ctx context.Context, e Event, s staging, outcome func() Result) (Result, error) {
 	in := &secretsmanager.UpdateSecretVersionStageInput{
 		SecretId:            aws.String(e.SecretID),
 		VersionStage:        aws.String(current),
@@ -27,7 +36,7 @@ func (f *Function) finish(ctx context.Context, e Event, s staging) (Result, erro
 		return Result{}, Errorf(ClassAPI, "moving AWSCURRENT to version %s: %w", e.ClientRequestToken, err)
 	}
 	promoted := f.now()
-	r := f.outcome(ctx, p.current, p.pending)
+	r := outcome()
 	r.PromotedAtMicros = promoted.UnixMicro()
 	return r, nil
 }
@@ -44,6 +53,9 @@ func (f *Function) done(ctx context.Context, e Event, s staging) (Result, error)
 		return Result{}, f.test(ctx, e)
 	case e.Step != StepFinish:
 		return Result{}, nil
+	}
+	if r, ok := f.told(e.Strategy); ok {
+		return r, nil
 	}
 	cur, err := f.read(ctx, e.SecretID, "", current)
 	if err != nil {
@@ -63,17 +75,33 @@ func (f *Function) done(ctx context.Context, e Event, s staging) (Result, error)
 // and so must be retired. AWSCURRENT has moved: no failure may undo that, so
 // on doubt it asks for a retireSecret, which does no harm.
 func (f *Function) outcome(ctx context.Context, old, now document) Result {
-	if old.login.Username != now.login.Username {
-		return Result{Strategy: StrategyAlternatingUsers} // each has its own password
+	strategy := StrategyAlternatingUsers // each has its own password
+	if old.login.Username == now.login.Username {
+		kept, err := f.oldWorks(ctx, old, now)
+		switch {
+		case err != nil:
+			return Result{RetireAfterSeconds: seconds(f.grace())}
+		case kept:
+			strategy = StrategyDualPassword
+		default:
+			strategy = StrategySingleUser
+		}
 	}
-	kept, err := f.oldWorks(ctx, old, now)
-	switch {
-	case err != nil:
-		return Result{RetireAfterSeconds: seconds(f.grace())}
-	case kept:
-		return Result{Strategy: StrategyDualPassword, RetireAfterSeconds: seconds(f.grace())}
+	r, _ := f.told(strategy)
+	return r
+}
+
+// told is the outcome of a rotation by a strategy.
+func (f *Function) told(strategy string) (r Result, known bool) {
+	r.Strategy = strategy
+	switch strategy {
+	case StrategySingleUser, StrategyAlternatingUsers:
+		return r, true
+	case StrategyDualPassword:
+		r.RetireAfterSeconds = seconds(f.grace())
+		return r, true
 	}
-	return Result{Strategy: StrategySingleUser}
+	return Result{}, false
 }
 
 func (f *Function) oldWorks(ctx context.Context, old, now document) (bool, error) {

@@ -77,7 +77,7 @@ func (f *Function) Handle(ctx context.Context, e Event) (Result, error) {
 	}
 	switch e.Step {
 	case StepCreate:
-		return Result{}, f.create(ctx, e)
+		return f.create(ctx, e)
 	case StepSet:
 		return f.set(ctx, e, s)
 	case StepTest:
@@ -105,21 +105,22 @@ func (f *Function) ownStep(step string) func(context.Context, Event, staging) (R
 	return nil
 }
 
-// create stores a new password as the token's version, unless it has one.
-func (f *Function) create(ctx context.Context, e Event) error {
+// create stores a new password as the token's version. One that has a value
+// keeps it: Secrets Manager refuses another for the same version.
+func (f *Function) create(ctx context.Context, e Event) (Result, error) {
 	cur, err := f.readCurrent(ctx, e.SecretID)
 	if err != nil {
-		return err
-	}
-	_, err = f.read(ctx, e.SecretID, e.ClientRequestToken, pending)
-	if !isNotFound(err) {
-		return err
+		return Result{}, err
 	}
 	text, err := f.next(ctx, cur, e.Rejections)
 	if err != nil {
-		return err
+		return Result{}, err
 	}
-	return f.store(ctx, e, text)
+	err = f.store(ctx, e, text)
+	if isTaken(err) {
+		return Result{}, nil
+	}
+	return Result{Created: err == nil}, err
 }
 
 // next returns the value that follows: the same text with a new password.

@@ -35,18 +35,6 @@ func (f *Function) keptBoth(ctx context.Context, newer Session, older, now docum
 	return works(ctx, f.Engine, now.login.withPassword(older.login.Password))
 }
 
-// apply tries the strategies that the secret allows, the best one first.
-func apply(ctx context.Context, strategy string, c Change) (string, error) {
-	if strategy == StrategySingleUser {
-		return strategy, SingleUser{}.Apply(ctx, c)
-	}
-	err := Dual{}.Apply(ctx, c)
-	if err == nil || strategy == StrategyDualPassword || !refused(err) {
-		return StrategyDualPassword, err
-	}
-	return StrategySingleUser, SingleUser{}.Apply(ctx, c)
-}
-
 // refused tells whether an account can do without DualPassword: nothing has
 // happened, and nothing but the account or the server stands in its way.
 func refused(err error) bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
 )
 
 // The staging labels of Secrets Manager.
@@ -131,6 +132,12 @@ func samePlace(cur, pend document) error {
 			"nothing was sent to it. Remove the label AWSPENDING by UpdateSecretVersionStage and rotate again")
 	}
 	return nil
+}
+
+// isTaken tells whether a version has another value already.
+func isTaken(err error) bool {
+	var answer smithy.APIError
+	return errors.As(err, &answer) && answer.ErrorCode() == "ResourceExistsException"
 }
 
 func isNotFound(err error) bool {

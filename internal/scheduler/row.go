@@ -110,6 +110,7 @@ type claim struct {
 	function string
 	run      string // the record's id
 	rejected int64  // how many passwords the database has rejected in a row
+	told     told
 }
 
 func newToken() secret.VersionID { return secret.VersionID(uuid.NewString()) }

@@ -48,6 +48,8 @@ func (h *house) now() time.Time {
 type event struct {
 	Step, SecretId, ClientRequestToken string
 	Rejections                         int64
+	Created                            bool
+	Strategy                           string
 }
 
 func newHouse(t *testing.T) *house { return newHouseWith(t, func(*scheduler.Config) {}) }

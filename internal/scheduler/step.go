@@ -21,11 +21,15 @@ type event struct {
 	// Rejections is ours: how many passwords in a row the database has rejected,
 	// so that createSecret makes one that fits better.
 	Rejections int64 `json:"Rejections,omitempty"`
+	// Created and Strategy are ours too, for functions that have told them: see told.
+	Created  bool   `json:"Created,omitempty"`
+	Strategy string `json:"Strategy,omitempty"`
 }
 
 // answer is what keyturn's own functions say beyond what AWS asks of them.
 type answer struct {
 	Strategy           string `json:"strategy"`
+	Created            bool   `json:"created"`
 	RetireAfterSeconds int64  `json:"retireAfterSeconds"`
 	ChangedAtMicros    int64  `json:"changedAtMicros"`
 	PromotedAtMicros   int64  `json:"promotedAtMicros"`
@@ -53,14 +57,44 @@ func (s *Scheduler) carry(ctx context.Context, c *claim) {
 			s.log.Error("recording a rotation's step", "secret", c.arn, "step", c.step, "error", err)
 			return
 		}
+		if next != nil {
+			next.told = c.told.after(c.step, o.answer)
+		}
 		c = next
 	}
+}
+
+// told is what the steps before have answered, which spares those that follow
+// some logins. It lives as long as one worker carries the rotation and every step
+// succeeds at once: after anything else a step looks for itself.
+type told struct {
+	created  bool   // createSecret has made the pending value
+	strategy string // by which setSecret has changed the password
+}
+
+func (t told) after(step string, a answer) told {
+	switch step {
+	case stepCreate:
+		t.created = a.Created
+	case stepSet:
+		t = told{strategy: a.Strategy}
+	}
+	return t
+}
+
+func (c *claim) event() event {
+	e := event{Step: c.step, SecretID: string(c.arn), ClientRequestToken: string(c.token), RotationToken: c.run, Rejections: c.rejected}
+	e.Created = c.told.created
+	if c.step == stepFinish {
+		e.Strategy = c.told.strategy
+	}
+	return e
 }
 
 func (s *Scheduler) invoke(ctx context.Context, c *claim) outcome {
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
-	payload, err := json.Marshal(event{Step: c.step, SecretID: string(c.arn), ClientRequestToken: string(c.token), RotationToken: c.run, Rejections: c.rejected})
+	payload, err := json.Marshal(c.event())
 	if err != nil {
 		return outcome{err: err}
 	}

@@ -17,9 +17,15 @@ func TestCrashAfterEveryEffect(t *testing.T) {
 			if (p == dbserver.Postgres || p == dbserver.Redis) && kind == privileged {
 				continue // no such privilege
 			}
-			t.Run(strategy, func(t *testing.T) {
-				crashEverywhere(t, strategy, func(t *testing.T) *world { return newWorld(t, p, kind) })
-			})
+			for name, told := range map[string]bool{strategy: false, strategy + "/told": true} {
+				t.Run(name, func(t *testing.T) {
+					crashEverywhere(t, strategy, func(t *testing.T) *world {
+						w := newWorld(t, p, kind)
+						w.told = told
+						return w
+					})
+				})
+			}
 		}
 	})
 }
@@ -111,8 +117,14 @@ func (w *world) wantPair(when string) (exposed bool) {
 func (w *world) attempt() (last string) {
 	var r rotation.Result
 	var err error
+	told := w.teller("version-1")
 	for _, step := range rotationSteps {
-		if r, err = w.step("version-1", step); err != nil {
+		if w.told {
+			r, err = told.step(step)
+		} else {
+			r, err = w.step("version-1", step)
+		}
+		if err != nil {
 			w.noPasswords(err.Error())
 			return step
 		}

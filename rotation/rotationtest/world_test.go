@@ -35,6 +35,7 @@ type world struct {
 	first   rotation.Login // the login at the beginning
 	direct  rotation.Engine
 	exposed bool // a crash left AWSCURRENT refused
+	told    bool // each step before a crash is told what those before it answered
 }
 
 const secretID = "arn:aws:secretsmanager:us-east-1:000000000000:secret:app-AbCdEf"
