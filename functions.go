@@ -77,11 +77,11 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 		if err := json.Unmarshal(inv.Payload, &e); err != nil {
 			return nil, errors.New("the event is not that of a rotation")
 		}
-		principal, err := s.rotatorOf(ctx, inv.Account, secret.ARN(e.SecretID))
+		client, err := s.secretsOf(inv, secret.ARN(e.SecretID))
 		if err != nil {
 			return nil, err
 		}
-		f := &rotation.Function{Secrets: s.secretsOf(principal, inv.Region), Engine: engine, Now: s.now}
+		f := &rotation.Function{Secrets: client, Engine: engine, Now: s.now}
 		result, err := f.Handle(ctx, e)
 		if err != nil {
 			return nil, err
@@ -95,13 +95,9 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 }
 
 // rotatorOf returns the principal under which a rotation function acts for the
-// secret arn.
-func (s *Server) rotatorOf(ctx context.Context, account string, arn secret.ARN) (iam.Principal, error) {
+// secret arn, and for its admin secret if one is given.
+func (s *Server) rotatorOf(account string, arn, admin secret.ARN) (iam.Principal, error) {
 	p := iam.Principal{ARN: "arn:aws:sts::" + account + ":assumed-role/keyturn-rotation/" + arn.Name(), Account: account, Issued: s.now()}
-	admin, err := s.adminSecret(ctx, arn)
-	if err != nil {
-		return p, err
-	}
 	document, err := s.rotators.policy(arn, admin)
 	p.Policies = []*policy.Document{document}
 	return p, err

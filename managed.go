@@ -170,7 +170,7 @@ func (s *Server) rotateManaged(ctx context.Context, inv lambdaapi.Invocation) ([
 	if err != nil {
 		return nil, rotation.Errorf(rotation.ClassAPI, "finding the database of %s: %w", owner, err)
 	}
-	principal, err := s.rotatorOf(ctx, inv.Account, secret.ARN(e.SecretID))
+	principal, err := s.rotatorOf(inv.Account, secret.ARN(e.SecretID), "")
 	if err != nil {
 		return nil, err
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/iam"
+	"github.com/keyturn/keyturn/internal/lambdaapi"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/rotation"
@@ -21,14 +23,28 @@ import (
 // permissions and record, for a principal that need not prove who it is. A
 // rotation makes a dozen calls; signing, writing and reading them again took
 // longer than what they do.
-type secretsClient struct{ wire.Local }
+type secretsClient struct {
+	wire.Local
+	own secret.ARN
+	// asAdmin returns the principal that may also read the admin secret. Most steps
+	// have no use for it, and finding that secret takes a look at the value.
+	asAdmin func(context.Context) (iam.Principal, error)
+}
 
 var _ rotation.Secrets = secretsClient{}
 
-// secretsOf returns a client that acts as p.
-func (s *Server) secretsOf(p iam.Principal, region string) secretsClient {
-	return secretsClient{wire.Local{Handler: s.handler, TargetPrefix: "secretsmanager", UserAgent: "keyturn-rotation",
-		Caller: iam.Caller{Principal: p, Region: region}}}
+// secretsOf returns a client that acts for the secret of an invocation.
+func (s *Server) secretsOf(inv lambdaapi.Invocation, arn secret.ARN) (secretsClient, error) {
+	p, err := s.rotatorOf(inv.Account, arn, "")
+	local := wire.Local{Handler: s.handler, TargetPrefix: "secretsmanager", UserAgent: "keyturn-rotation",
+		Caller: iam.Caller{Principal: p, Region: inv.Region}}
+	return secretsClient{local, arn, func(ctx context.Context) (iam.Principal, error) {
+		admin, err := s.adminSecret(ctx, arn)
+		if err != nil {
+			return iam.Principal{}, err
+		}
+		return s.rotatorOf(inv.Account, arn, admin)
+	}}, err
 }
 
 type smOptions = func(*secretsmanager.Options)
@@ -40,6 +56,12 @@ func (c secretsClient) DescribeSecret(ctx context.Context, in *secretsmanager.De
 
 // GetSecretValue implements rotation.Secrets.
 func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, _ ...smOptions) (*secretsmanager.GetSecretValueOutput, error) {
+	if aws.ToString(in.SecretId) != string(c.own) {
+		var err error
+		if c.Caller.Principal, err = c.asAdmin(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return callSecrets[secretsmanager.GetSecretValueOutput](ctx, c, "GetSecretValue", in)
 }
 

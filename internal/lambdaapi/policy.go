@@ -127,9 +127,10 @@ func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, so
 	return ok, err
 }
 
-// permits reads a function's policy up to the first statement that allows.
+// permits reads a function's policy up to the first statement that allows. They
+// come in any order, for none denies, and to order them all would be read.
 func permits(ctx context.Context, tx *sqldb.Tx, a arn, allows func(*statement) bool) (bool, error) {
-	rows, err := tx.Query(ctx, statementsText, a.String())
+	rows, err := tx.Query(ctx, `SELECT statement FROM function_permissions WHERE function = $1`, a.String())
 	if err != nil {
 		return false, fmt.Errorf("reading a function's policy: %w", err)
 	}

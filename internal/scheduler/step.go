@@ -235,10 +235,19 @@ func (s *Scheduler) rotated(ctx context.Context, tx *sqldb.Tx, r *row, a answer)
 	if r.rule.Expr != "" {
 		r.countedDays = r.rule.AutomaticallyAfterDays(tx.Now)
 	}
+	return s.showStrategy(ctx, tx, r)
+}
+
+// showStrategy sets the tag, which is the same after most rotations.
+func (s *Scheduler) showStrategy(ctx context.Context, tx *sqldb.Tx, r *row) error {
+	now := secret.Tag{Key: StrategyTag, Value: r.strategy}
 	if r.strategy == "" {
 		return nil
 	}
-	return s.vault.Tag(ctx, tx, r.arn, []secret.Tag{{Key: StrategyTag, Value: r.strategy}})
+	if has, err := s.vault.HasTag(ctx, tx, r.arn, now); has || err != nil {
+		return err
+	}
+	return s.vault.Tag(ctx, tx, r.arn, []secret.Tag{now})
 }
 
 // again plans the next attempt of a step that failed.

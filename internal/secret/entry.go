@@ -69,11 +69,13 @@ func (v *Vault) LookupARN(ctx context.Context, arn ARN) (*Entry, error) {
 func (v *Vault) load(ctx context.Context, k cacheKey, arn ARN) (e *Entry, err error) {
 	changes := v.cache.begin(k)
 	now := v.db.Now()
-	err = v.db.ReadOne(ctx, func(tx *sqldb.Tx) (err error) {
-		e, err = readEntry(ctx, tx, k, arn)
-		return err
-	})
-	if err == nil && e.tagged() { // that takes a second statement, and both must see one state
+	if head := v.cache.find(k, now); head == nil || !head.tagged() { // likely still so
+		err = v.db.ReadOne(ctx, func(tx *sqldb.Tx) (err error) {
+			e, err = readEntry(ctx, tx, k, arn)
+			return err
+		})
+	}
+	if err == nil && (e == nil || e.tagged()) { // tags take a second statement, and both must see one state
 		err = v.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
 			if e, err = readEntry(ctx, tx, k, arn); err == nil && e.tagged() {
 				e.Secret.Tags, err = tags(ctx, tx, e.ARN)

@@ -43,6 +43,16 @@ func (v *Vault) Tag(ctx context.Context, tx *sqldb.Tx, arn ARN, all []Tag) error
 	return v.touch(ctx, tx, arn)
 }
 
+// HasTag tells whether a secret has this very tag.
+func (v *Vault) HasTag(ctx context.Context, tx *sqldb.Tx, arn ARN, t Tag) (has bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM secret_tags WHERE arn = $1 AND tag_key = $2 AND tag_value = $3)`,
+		arn, t.Key, t.Value).Scan(&has)
+	if err != nil {
+		return false, fmt.Errorf("looking for a tag: %w", err)
+	}
+	return has, nil
+}
+
 // Untag is UntagResource; keys that the secret does not have are no error.
 func (v *Vault) Untag(ctx context.Context, tx *sqldb.Tx, arn ARN, keys []string) error {
 	for _, key := range keys {
