@@ -42,6 +42,14 @@ type DualPassword interface {
 	DropOldPassword(ctx context.Context, user, keep string) error
 }
 
+// SureDropper is the ability of some sessions with two passwords to end the old
+// one without a look at it before.
+type SureDropper interface {
+	// DropOlder is DropOldPassword, but does nothing unless the server itself
+	// makes sure that keep is the newer one: sure tells whether it could.
+	DropOlder(ctx context.Context, user, keep string) (sure bool, err error)
+}
+
 // ErrNoDualPassword is the reason why a server or an account cannot have two
 // passwords, such as its version or its authentication plugin.
 var ErrNoDualPassword = errors.New("two passwords are not possible here")

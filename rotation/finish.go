@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -159,6 +160,9 @@ func (f *Function) end(ctx context.Context, cur document, prev Login) (Result, e
 	if _, can := session.(DualPassword); !can {
 		return Result{Strategy: StrategySingleUser}, nil
 	}
+	if surely, err := dropOlderSurely(ctx, session, cur.login); surely {
+		return Result{Strategy: StrategyDualPassword}, explainUnless(err, "end the previous password")
+	}
 	alive, err := works(ctx, f.Engine, prev)
 	if err != nil {
 		return Result{}, explain("logging in with the previous password", err)
@@ -175,6 +179,20 @@ func (f *Function) end(ctx context.Context, cur document, prev Login) (Result, e
 		return Result{}, explain("ending the previous password", err)
 	}
 	return Result{Strategy: StrategyDualPassword}, nil
+}
+
+// dropOlderSurely tells whether nothing needs to be known of the older password:
+// it has ended, or the attempt has failed so that no other would do better.
+func dropOlderSurely(ctx context.Context, s Session, keep Login) (surely bool, err error) {
+	d, ok := s.(SureDropper)
+	if !ok {
+		return false, nil
+	}
+	surely, err = d.DropOlder(ctx, keep.Username, keep.Password)
+	if err != nil {
+		surely = ClassOf(err) != ClassPrivilege && !errors.Is(err, ErrNoDualPassword)
+	}
+	return surely, err
 }
 
 func (f *Function) endAsAdmin(ctx context.Context, cur document, c Change) error {

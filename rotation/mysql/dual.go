@@ -143,18 +143,48 @@ func (m *mysql) DropOldPassword(ctx context.Context, user, keep string) error {
 	return nil
 }
 
-// dropOwn first puts keep in the place of both passwords, which the server
-// refuses unless keep is the primary one. DISCARD alone would end keep if a
-// newer password has just been set. Password rules may forbid to set keep
-// again: then the caller's look at the account must do.
-func (m *mysql) dropOwn(ctx context.Context, keep string) error {
-	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", keep, keep)
-	switch {
-	case isServer(err, errWrongCurrent):
-		return nil
-	case err == nil, rotation.ClassOf(err) == rotation.ClassPolicy:
-		err = m.exec(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
+// DropOlder implements rotation.SureDropper. Only the session's own account can be
+// sure.
+func (m *mysql) DropOlder(ctx context.Context, user, keep string) (sure bool, err error) {
+	if user != m.self.user {
+		return false, nil
 	}
+	unlock, err := m.lock(ctx, user)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	return m.dropSurely(ctx, keep)
+}
+
+// dropOwn does what dropSurely does. Where password rules forbid to set keep
+// again, the caller's look at the account must do.
+func (m *mysql) dropOwn(ctx context.Context, keep string) error {
+	sure, err := m.dropSurely(ctx, keep)
+	if sure || err != nil {
+		return err
+	}
+	return m.discardOwn(ctx)
+}
+
+// dropSurely first puts keep in the place of both passwords, which the server
+// refuses unless keep is the primary one. DISCARD alone would end keep if a
+// newer password has just been set.
+func (m *mysql) dropSurely(ctx context.Context, keep string) (sure bool, err error) {
+	err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", keep, keep)
+	switch {
+	case err == nil:
+		return true, m.discardOwn(ctx)
+	case isServer(err, errWrongCurrent):
+		return true, nil
+	case rotation.ClassOf(err) == rotation.ClassPolicy:
+		return false, nil
+	}
+	return false, m.noDual(err, "ending the old password", "APPLICATION_PASSWORD_ADMIN")
+}
+
+func (m *mysql) discardOwn(ctx context.Context) error {
+	err := m.exec(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
 	return m.noDual(err, "ending the old password", "APPLICATION_PASSWORD_ADMIN")
 }
 

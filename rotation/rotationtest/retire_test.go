@@ -146,3 +146,30 @@ func TestPasswordRequireCurrent(t *testing.T) {
 		w.want("AWSPREVIOUS", false, w.first.Password)
 	}
 }
+
+// TestRetireLogsInOnce where the server itself makes sure that the older password
+// ends.
+func TestRetireLogsInOnce(t *testing.T) {
+	w := newWorld(t, dbserver.MySQL, privileged)
+	w.rotate("version-1")
+	l := &listening{Engine: w.direct}
+	w.f.Engine = l
+	w.must("version-1", rotation.StepRetire)
+	if len(l.tried) != 1 {
+		t.Errorf("%d logins", len(l.tried))
+	}
+	w.want("old", false, w.first.Password)
+	w.want("new", true, w.login("AWSCURRENT").Password)
+}
+
+// TestRetireOfARotationThatWasTakenBack: somebody has moved AWSCURRENT to the older
+// one of two passwords, which must not end.
+func TestRetireOfARotationThatWasTakenBack(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.rotate("version-1")
+		w.store.secrets[secretID].move("AWSCURRENT", "version-0")
+		w.must("version-0", rotation.StepRetire)
+		w.want("AWSCURRENT", true, w.first.Password)
+	})
+}
