@@ -17,7 +17,7 @@ type Listener = http1.Listener
 const maxQuickBody = 64 << 10
 
 // Listen takes connections from l and answers the usual requests to Secrets
-// Manager on them itself, which costs less than half of what net/http takes for
+// Manager on them itself, which costs about half of what net/http takes for
 // them. All other connections are for an http.Server of the same program:
 //
 //	l := server.Listen(listener, front)
