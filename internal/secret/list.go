@@ -1,8 +1,10 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -194,20 +196,32 @@ func (v *Vault) StagesOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN
 		return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
 	}
 	defer rows.Close()
-	all := make(map[ARN]map[VersionID][]string, len(arns))
+	boards := make(map[ARN][]pin, len(arns))
 	for rows.Next() {
 		var arn ARN
-		var id VersionID
-		var label string
-		if err := rows.Scan(&arn, &id, &label); err != nil {
+		var p pin
+		if err := rows.Scan(&arn, &p.version, &p.label, &p.position); err != nil {
 			return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
 		}
-		if all[arn] == nil {
-			all[arn] = map[VersionID][]string{}
-		}
-		all[arn][id] = append(all[arn][id], label)
+		boards[arn] = append(boards[arn], p)
+	}
+	all := make(map[ARN]map[VersionID][]string, len(arns))
+	for arn, pins := range boards {
+		all[arn] = stagesOf(pins)
 	}
 	return all, rows.Err()
 }
 
-var stagesText = `SELECT arn, version, label FROM secret_labels WHERE arn IN ` + inList + ` ORDER BY arn, position`
+// stagesOf gives each version its labels, in the order in which they were attached.
+func stagesOf(pins []pin) map[VersionID][]string {
+	slices.SortFunc(pins, func(a, b pin) int { return cmp.Compare(a.position, b.position) })
+	stages := make(map[VersionID][]string, len(pins))
+	for _, p := range pins {
+		stages[p.version] = append(stages[p.version], p.label)
+	}
+	return stages
+}
+
+// stagesText leaves the order to stagesOf: SQLite would sort the few labels of each
+// secret by themselves.
+var stagesText = `SELECT arn, version, label, position FROM secret_labels WHERE arn IN ` + inList
