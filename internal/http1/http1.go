@@ -48,9 +48,10 @@ type Listener struct {
 	err      error         // why there are no more connections
 	serving  sync.WaitGroup
 
-	closed atomic.Bool
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
+	closed  atomic.Bool
+	closing chan struct{} // is closed when closed becomes true
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
 }
 
 // Listen serves what l accepts, until Close.
@@ -58,7 +59,7 @@ func Listen(l net.Listener, c Config) *Listener {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Listener{Config: c, listener: l, others: make(chan net.Conn), failed: make(chan struct{}), conns: map[*conn]struct{}{}}
+	s := &Listener{Config: c, listener: l, others: make(chan net.Conn), failed: make(chan struct{}), closing: make(chan struct{}), conns: map[*conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.serving.Go(s.acceptAll)
 	return s
@@ -84,7 +85,9 @@ func (l *Listener) Close() error {
 	err := l.listener.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed.Store(true)
+	if !l.closed.Swap(true) {
+		close(l.closing)
+	}
 	for c := range l.conns {
 		if c.state.CompareAndSwap(waiting, ended) {
 			_ = c.Close()
@@ -139,15 +142,23 @@ func (l *Listener) acceptAll() {
 		case err == nil:
 			pause = shortestPause
 			l.open(c)
-		case passes(err):
+		case passes(err) && !l.closed.Load():
 			l.Log.Warn("accepting a connection", "error", err)
-			time.Sleep(pause)
+			l.rest(pause)
 			pause = min(2*pause, longestPause)
 		default:
 			l.err = err
 			close(l.failed)
 			return
 		}
+	}
+}
+
+// rest waits, but not longer than until Close.
+func (l *Listener) rest(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-l.closing:
 	}
 }
 

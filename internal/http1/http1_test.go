@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -362,5 +363,45 @@ func TestManyConnections(t *testing.T) {
 	crew.Wait()
 	if n := w.byQuick.Load(); n != 15*50+5*25 {
 		t.Errorf("%d requests were answered the quick way", n)
+	}
+}
+
+// busyListener has no connection to give at first, as when too many files are open.
+type busyListener struct {
+	net.Listener
+	failures atomic.Int64
+}
+
+func (l *busyListener) Accept() (net.Conn, error) {
+	if l.failures.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptGoesOnAfterAFailureThatPasses(t *testing.T) {
+	inner, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := &busyListener{Listener: inner}
+	busy.failures.Store(3)
+	quick := http1.Listen(busy, http1.Config{Takes: func(*http.Request) bool { return false }, Log: slog.New(slog.DiscardHandler)})
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := quick.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = accepted.Close()
+	busy.failures.Store(1 << 40) // and one that goes on does not hold up the end
+	if err := quick.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
