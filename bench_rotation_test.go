@@ -190,7 +190,7 @@ func benchKeyturn(b *testing.B, p dbserver.Product, n int) benchSpan {
 
 func newBenchFleet(b *testing.B, p dbserver.Product, n int) *benchFleet {
 	f := &benchFleet{b: b, server: keyturntest.NewServer(b, func(c *keyturn.Config) {
-		c.Dev, c.RotationsPerHost = true, benchCrew
+		c.Dev, c.RotationsPerHost, c.RotationsPerSecond = true, benchCrew, -1
 		c.DriftCheck = -1 // the jump would make the canary logins of a month due as well
 	})}
 	for range n {

@@ -13,6 +13,10 @@ import (
 // server at a time if Config.RotationsPerHost is zero.
 const DefaultRotationsPerHost = scheduler.DefaultPerHost
 
+// DefaultRotationsPerSecond is how many rotations may begin by their schedule in a
+// second if Config.RotationsPerSecond is zero.
+const DefaultRotationsPerSecond = scheduler.DefaultPerSecond
+
 // hosts tells the scheduler which database server a secret belongs to. What it
 // reads is forgotten at once.
 type hosts struct{ vault *secret.Vault }

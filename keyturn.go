@@ -74,6 +74,11 @@ type Config struct {
 	// server at a time; 0 is DefaultRotationsPerHost. Others wait, and hold up no
 	// rotation elsewhere.
 	RotationsPerHost int
+	// RotationsPerSecond is how many rotations may begin by their schedule in a
+	// second, so that a server which finds many due at once goes on answering
+	// quickly; 0 is DefaultRotationsPerSecond, and less is no bound. One that
+	// somebody asks for does not wait.
+	RotationsPerSecond int
 	// Log gets what the server has to say; nil is slog.Default().
 	Log *slog.Logger
 	// Now is the server's clock; nil is time.Now.

@@ -35,7 +35,7 @@ func (s *Server) wire() error {
 	}
 	invoke := functions{lambda: s.lambda, redact: s.redact, managedOwner: s.managedOwner}
 	s.sched = scheduler.New(scheduler.Config{DB: s.db, Vault: s.vault, Functions: invoke, Audit: recorder, Now: s.now, Log: s.config.Log,
-		Drift: s.config.drift(), Meter: s.metrics, Hosts: hosts{s.vault}, PerHost: s.config.RotationsPerHost})
+		Drift: s.config.drift(), Meter: s.metrics, Hosts: hosts{s.vault}, PerHost: s.config.RotationsPerHost, PerSecond: s.config.RotationsPerSecond})
 	guard := &iam.Guard{}
 	s.sm = smapi.New(smapi.Config{DB: s.db, Vault: s.vault, Scheduler: s.sched, Functions: invoke,
 		Guard: guard, Audit: recorder, Log: s.config.Log})

@@ -35,6 +35,7 @@ type serveFlags struct {
 	driftCheck   string
 	metrics      string
 	perHost      int
+	perSecond    int
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -89,6 +90,8 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		"system user that runs the code of Lambda functions, if the server is root (default: the user with the number 65534)")
 	f.BoolVar(&flags.logFunctions, "log-functions", false, "also log what Lambda functions print, which may be anything")
 	f.IntVar(&flags.perHost, "max-rotations-per-host", keyturn.DefaultRotationsPerHost, "how many rotations may be at work on one database server at a time")
+	f.IntVar(&flags.perSecond, "max-rotations-per-second", keyturn.DefaultRotationsPerSecond,
+		"how many rotations may begin by their schedule in a second, so that a backlog does not slow down callers; 0: any number")
 	return cmd
 }
 
@@ -100,6 +103,9 @@ func (f serveFlags) check() error {
 	}
 	if f.perHost < 1 {
 		return usagef("--max-rotations-per-host is a number from 1, not %d", f.perHost)
+	}
+	if f.perSecond < 0 {
+		return usagef("--max-rotations-per-second is a number from 1, or 0 for no bound, not %d", f.perSecond)
 	}
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
@@ -115,6 +121,14 @@ func (f serveFlags) check() error {
 		return usagef("--data :memory: loses every secret at the end, so it goes with --dev only")
 	}
 	return nil
+}
+
+// pace is Config.RotationsPerSecond, where 0 is the usual one.
+func (f serveFlags) pace() int {
+	if f.perSecond == 0 {
+		return -1
+	}
+	return f.perSecond
 }
 
 func isLoopback(host string) bool {
@@ -164,7 +178,8 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 		return errors.Join(err, listener.Close())
 	}
 	server, err := a.openServer(ctx, keyturn.Config{Data: flags.data, Dev: flags.dev, Keys: keys, AuditFsync: keyturn.AuditFsync(flags.auditFsync),
-		DriftCheck: drift, FunctionUser: flags.functionUser, RotationsPerHost: flags.perHost, Log: log})
+		DriftCheck: drift, FunctionUser: flags.functionUser, RotationsPerHost: flags.perHost,
+		RotationsPerSecond: flags.pace(), Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close(), metrics.stop())
 	}

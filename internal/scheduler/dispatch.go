@@ -34,36 +34,67 @@ func (s *Scheduler) dispatch(ctx context.Context, crew *sync.WaitGroup, slots ch
 	return time.Time{}, nil
 }
 
+// What due reads: rows that are due or will be, the first ones first. The second
+// leaves out those that are to begin.
+const (
+	dueText      = `SELECT arn, wake_at, kind FROM rotations WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT $1`
+	underWayText = `SELECT arn, wake_at, kind FROM rotations WHERE wake_at IS NOT NULL AND kind <> '' ORDER BY wake_at LIMIT $1`
+)
+
 // due returns at most n rows at which no worker is, in the order in which they
-// are due, or else when the next one is; zero: none is planned.
+// are due, or else when to look again; zero: nothing is planned. Of those that are
+// to begin it returns as many as the pace allows.
 func (s *Scheduler) due(ctx context.Context, n int) (arns []secret.ARN, wake time.Time, err error) {
 	err = s.db.ReadOne(ctx, func(tx *sqldb.Tx) error {
-		// Of the rows that are due, workers have workers at most.
-		rows, err := tx.Query(ctx, `SELECT arn, wake_at FROM rotations WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT $1`, n+workers)
-		if err != nil {
-			return err
+		held := s.pace.holds(tx.Now)
+		if arns, wake, err = s.dueBy(ctx, tx, held, n); held {
+			wake = sooner(wake, s.pace.next)
 		}
-		defer rows.Close()
-		for len(arns) < n && rows.Next() {
-			var arn secret.ARN
-			var at int64
-			if err := rows.Scan(&arn, &at); err != nil {
-				return err
-			}
-			if wake = time.UnixMilli(at).UTC(); wake.After(tx.Now) {
-				break
-			}
-			if !s.isAtWork(arn) {
-				arns = append(arns, arn)
-			}
-			wake = time.Time{}
-		}
-		return rows.Err()
+		return err
 	})
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("looking for the next rotation: %w", err)
 	}
 	return arns, wake, nil
+}
+
+func (s *Scheduler) dueBy(ctx context.Context, tx *sqldb.Tx, held bool, n int) (arns []secret.ARN, wake time.Time, err error) {
+	text := dueText
+	if held {
+		text = underWayText
+	}
+	rows, err := tx.Query(ctx, text, n+workers) // of the rows that are due, workers have workers at most
+	if err != nil {
+		return nil, wake, err
+	}
+	defer rows.Close()
+	for len(arns) < n && rows.Next() {
+		var arn secret.ARN
+		var at int64
+		var kind string
+		if err := rows.Scan(&arn, &at, &kind); err != nil {
+			return nil, wake, err
+		}
+		if at := time.UnixMilli(at).UTC(); at.After(tx.Now) {
+			return arns, at, nil
+		}
+		if !s.isAtWork(arn) && s.mayGo(kind, tx.Now) {
+			arns = append(arns, arn)
+		}
+	}
+	return arns, wake, rows.Err()
+}
+
+// mayGo tells whether a row that is due may have a worker now.
+func (s *Scheduler) mayGo(kind string, now time.Time) bool {
+	if kind != idle {
+		return true
+	}
+	if s.pace.holds(now) {
+		return false
+	}
+	s.pace.begun(now)
+	return true
 }
 
 func (s *Scheduler) take(arn secret.ARN) {

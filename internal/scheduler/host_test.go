@@ -63,7 +63,7 @@ func (a *atOnce) step(e event) {
 
 func TestBurstAtOneHostKeepsItsCeilingAndStallsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouseWith(t, func(c *scheduler.Config) { c.Hosts, c.PerHost = byName{}, 3 })
+		h := newHouseWith(t, func(c *scheduler.Config) { c.Hosts, c.PerHost, c.PerSecond = byName{}, 3, -1 })
 		defer h.db.Close()
 		h.crowd("a", 40)
 		h.crowd("b", 10)

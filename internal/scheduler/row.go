@@ -53,7 +53,9 @@ CREATE INDEX rotations_queue ON rotations (queue, queued_at) WHERE queued_at IS 
 -- microseconds since 1970: when setSecret began to change the password; NULL: not told
 ALTER TABLE rotation_runs ADD COLUMN changed_at_micros BIGINT;
 -- how long, at most, the database refused the value of AWSCURRENT; NULL: not known
-ALTER TABLE rotation_runs ADD COLUMN exposure_micros BIGINT;`}}
+ALTER TABLE rotation_runs ADD COLUMN exposure_micros BIGINT;`, `
+-- those under way do not wait for the ones that are to begin
+CREATE INDEX rotations_under_way ON rotations (wake_at) WHERE wake_at IS NOT NULL AND kind <> '';`}}
 
 // What may be under way.
 const (

@@ -76,9 +76,10 @@ type Scheduler struct {
 		arns map[secret.ARN]bool
 	}
 	hosts *queues
+	pace  pace // of dispatch
 }
 
-// Config is what New needs; all of it but Audit, Hosts and PerHost.
+// Config is what New needs; all of it but Audit, Hosts, PerHost and PerSecond.
 type Config struct {
 	DB        *sqldb.DB
 	Vault     *secret.Vault
@@ -88,6 +89,9 @@ type Config struct {
 	// PerHost is how many rotations may be at work on one database host at a
 	// time; 0 is DefaultPerHost.
 	PerHost int
+	// PerSecond is how many rotations may begin by their schedule in a second; 0 is
+	// DefaultPerSecond, and less is no bound.
+	PerSecond int
 	// Audit takes the events of rotations; nil means that none are kept.
 	Audit audit.Recorder
 	Now   func() time.Time
@@ -104,7 +108,7 @@ func New(c Config) *Scheduler {
 	s.meter = meterOr(c.Meter)
 	s.drift, s.checks.slots = c.Drift, make(chan struct{}, checkers)
 	s.atWork.arns = map[secret.ARN]bool{}
-	s.hosts = newQueues(c.Hosts, c.PerHost)
+	s.hosts, s.pace = newQueues(c.Hosts, c.PerHost), newPace(c.PerSecond)
 	return s
 }
 
