@@ -1,6 +1,7 @@
 package rotationtest
 
 import (
+	"database/sql"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,12 +24,22 @@ func grantWorld(t *testing.T, p dbserver.Product) *world {
 	} {
 		w.run(db, statement)
 	}
+	w.mayPassProxy(db)
 	t.Cleanup(func() {
 		for _, statement := range []string{"DROP DATABASE shop", "DROP DATABASE `we``ird?'x`", "DROP ROLE reader", "DROP ROLE writer"} {
 			w.sql("%s", statement)
 		}
 	})
 	return w
+}
+
+// mayPassProxy gives the administrator the right to let anybody be anybody's proxy,
+// which is root's alone after the installation.
+func (w *world) mayPassProxy(db *sql.DB) {
+	w.run(db, `INSERT INTO mysql.proxies_priv (Host, User, Proxied_host, Proxied_user, With_grant, Grantor)
+		SELECT Host, User, '', '', 1, '' FROM mysql.user u WHERE User = SUBSTRING_INDEX(CURRENT_USER(), '@', 1)
+		AND NOT EXISTS (SELECT 1 FROM mysql.proxies_priv p WHERE p.User = u.User AND p.Host = u.Host AND Proxied_user = '')`)
+	w.run(db, "FLUSH PRIVILEGES")
 }
 
 // grantables are what both products know; {user} stands for user@host.
@@ -39,6 +50,7 @@ var grantables = map[dbserver.Product][]string{
 		"GRANT SELECT (a), UPDATE (a, `b,)`), DELETE ON shop.t TO {user}", "GRANT SELECT ON shop.t TO {user} WITH GRANT OPTION",
 		"GRANT SHOW VIEW ON shop.v TO {user}", "GRANT EXECUTE ON PROCEDURE shop.p TO {user}", "GRANT ALTER ROUTINE ON FUNCTION shop.f TO {user} WITH GRANT OPTION",
 		"GRANT USAGE ON `sh\\_%`.* TO {user} WITH GRANT OPTION", "GRANT reader TO {user}", "GRANT writer TO {user} WITH ADMIN OPTION",
+		"GRANT PROXY ON 'we`ird'@'%' TO {user}", "GRANT PROXY ON ''@'' TO {user} WITH GRANT OPTION", "REVOKE PROXY ON 'we`ird'@'%' FROM {user}",
 		"ALTER USER {user} REQUIRE SSL", "ALTER USER {user} REQUIRE SUBJECT '/CN=o\\'\\\\b' AND ISSUER 'x'", "ALTER USER {user} REQUIRE NONE",
 		"ALTER USER {user} WITH MAX_USER_CONNECTIONS 7 MAX_QUERIES_PER_HOUR 9", "ALTER USER {user} WITH MAX_USER_CONNECTIONS 0",
 		"ALTER USER {user} PASSWORD EXPIRE INTERVAL 90 DAY", "ALTER USER {user} PASSWORD EXPIRE NEVER", "ALTER USER {user} ACCOUNT LOCK", "ALTER USER {user} ACCOUNT UNLOCK",
