@@ -39,6 +39,15 @@ need_redis() {
 	if can_install; then install_redis; else missing "a Redis or Valkey server (6.2 or newer)" KEYTURN_TEST_REDIS; fi
 }
 
+# need_plugins: those of MariaDB that validate passwords.
+need_plugins() {
+	if [ -z "${KEYTURN_TEST_MARIADB_PLUGINS:-}" ] && ! KEYTURN_TEST_MARIADB_PLUGINS=$(scripts/mariadb-plugins.sh); then
+		echo "the tests need MariaDB's plugin simple_password_check: name its folder in KEYTURN_TEST_MARIADB_PLUGINS" >&2
+		lacking=yes
+	fi
+	export KEYTURN_TEST_MARIADB_PLUGINS
+}
+
 # has_mysql: MariaDB has a mysqld too, on Debian.
 has_mysql() { mysqld --version 2>/dev/null | grep -q 'Ver [89]' && ! mysqld --version | grep -q MariaDB; }
 
@@ -137,6 +146,7 @@ trap 'exit 143' TERM
 lacking=
 need_compiler
 need_servers
+need_plugins
 need_redis
 need_clients
 need_runtimes

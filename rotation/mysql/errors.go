@@ -17,6 +17,7 @@ const (
 	errSyntax         = 1064 // ER_PARSE_ERROR
 	errUnknownColumn  = 1054 // ER_BAD_FIELD_ERROR
 	errOptionPrevents = 1290 // ER_OPTION_PREVENTS_STATEMENT
+	errCannotUser     = 1396 // ER_CANNOT_USER
 	errNotValid       = 1819 // ER_NOT_VALID_PASSWORD
 	errHistory        = 3638 // ER_CREDENTIALS_CONTRADICT_TO_HISTORY
 	errWrongCurrent   = 3891 // ER_INCORRECT_CURRENT_PASSWORD
@@ -161,7 +162,7 @@ func (c *conn) statementError(ctx context.Context, err error, args []any) error 
 func statementHint(cause error) string {
 	switch {
 	case isServer(cause, errOptionPrevents), isServer(cause, 1836), isServer(cause, 3100):
-		return "a reader or replica cannot change passwords (name the writer's endpoint as host), and a MariaDB with strict_password_validation takes no hashes"
+		return "a reader or replica cannot change passwords (name the writer's endpoint as host)"
 	case isServer(cause, errNotValid), isServer(cause, errHistory):
 		return "see the rules of the function, such as PASSWORD_LENGTH and EXCLUDE_CHARACTERS, and the account's password history"
 	}

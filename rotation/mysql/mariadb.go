@@ -37,13 +37,22 @@ func (m *mariadb) SetPassword(ctx context.Context, user, password string) error 
 			return err
 		}
 		if a == m.self && len(hashes) < 2 {
-			return m.exec(ctx, "SET PASSWORD = ?", hash(password)) // needs no privilege
+			return m.setOwn(ctx, password)
 		}
 	}
 	// One statement changes all rows, so a crash of this process cannot stop
 	// in between. It replaces whole lists: SET PASSWORD changes the first
 	// alternative alone.
-	return m.identify(ctx, rows, hash(password))
+	return m.identify(ctx, rows, password)
+}
+
+// setOwn needs no privilege.
+func (m *mariadb) setOwn(ctx context.Context, password string) error {
+	err := m.exec(ctx, "SET PASSWORD = ?", hash(password))
+	if isStrict(err) {
+		err = m.exec(ctx, "SET PASSWORD = PASSWORD(?)", password)
+	}
+	return err
 }
 
 // AddPassword implements rotation.DualPassword.
@@ -56,7 +65,7 @@ func (m *mariadb) AddPassword(ctx context.Context, user, password, keep string) 
 		if _, err := m.hashes(ctx, a); err != nil {
 			return err
 		}
-		if err := m.identify(ctx, []account{a}, hash(password), hash(keep)); err != nil {
+		if err := m.addTo(ctx, a, password, keep); err != nil {
 			return err
 		}
 	}
@@ -77,28 +86,11 @@ func (m *mariadb) DropOldPassword(ctx context.Context, user, keep string) error 
 		if len(hashes) < 2 || hashes[0] != hash(keep) {
 			continue // nothing older, or a newer one in front
 		}
-		if err := m.identify(ctx, []account{a}, hash(keep)); err != nil {
+		if err := m.identify(ctx, []account{a}, keep); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// identify replaces the whole list of each row by one or two hashes.
-func (m *mariadb) identify(ctx context.Context, rows []account, hashes ...string) error {
-	each := "?@? IDENTIFIED VIA " + native + " USING ?" + strings.Repeat(" OR "+native+" USING ?", len(hashes)-1)
-	var args []any
-	for _, a := range rows {
-		args = append(args, a.user, a.host)
-		for _, h := range hashes {
-			args = append(args, h)
-		}
-	}
-	err := m.exec(ctx, "ALTER USER "+each+strings.Repeat(", "+each, len(rows)-1), args...)
-	if isServer(err, errSyntax) {
-		return rotation.Errorf(rotation.ClassPolicy, "MariaDB %s, needed is 10.4: %w", m.version, rotation.ErrNoDualPassword)
-	}
-	return m.needs(err, "changing the passwords of "+rows[0].user, "CREATE USER")
 }
 
 // hashes returns the account's password hashes, the newest first. It refuses

@@ -70,6 +70,9 @@ func (m *mariadb) Explain(ctx context.Context, user, strategy string) (rotation.
 	if dual && !atLeast(m.version, 10, 4, 0) {
 		x.Impossible = "MariaDB " + m.version + ", two passwords need 10.4"
 	}
+	if dual && m.keepsHistory(ctx) {
+		x.Impossible = "the plugin password_reuse_check, which refuses the password that would stay"
+	}
 	if dual || user != m.self.user {
 		x.Lacks = append(x.Lacks, grants.lacking(m.self, "CREATE USER")...)
 	}

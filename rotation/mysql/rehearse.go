@@ -74,11 +74,11 @@ func (m *mariadb) MakeUser(ctx context.Context, name, password, like string, alo
 		return err
 	}
 	for _, a := range rows {
-		err := m.exec(ctx, "CREATE USER IF NOT EXISTS ?@? IDENTIFIED VIA "+native+" USING ?", name, a.host, hash(password))
-		if err != nil {
+		made := account{name, a.host}
+		if err := m.create(ctx, made, password); err != nil {
 			return m.needs(err, "making a throw-away user", "CREATE USER")
 		}
-		if err := m.allow(ctx, account{name, a.host}, "CREATE USER", alone); err != nil {
+		if err := m.allow(ctx, made, "CREATE USER", alone); err != nil {
 			return err
 		}
 	}
