@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
 
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -40,7 +41,7 @@ func (m *mariadb) read(ctx context.Context, user string) ([]row, error) {
 	defer found.Close()
 	var all []row
 	for found.Next() {
-		r := row{account: account{user: user}, plugin: native}
+		r := row{account: account{user: user}}
 		var kind, cipher, issuer, subject, seconds string
 		var limits [4]uint64
 		var locked bool
@@ -60,7 +61,10 @@ func (m *mariadb) read(ctx context.Context, user string) ([]row, error) {
 			[]string{"ACCOUNT " + lockWord(lock), "PASSWORD EXPIRE " + lifetimeWord(lifetime)}}
 		all = append(all, r)
 	}
-	return all, m.statementError(ctx, found.Err(), nil)
+	if err := found.Err(); err != nil {
+		return nil, m.statementError(ctx, err, nil)
+	}
+	return all, m.readPlugins(ctx, all)
 }
 
 func lifetimeWord(days int) string {
@@ -73,17 +77,33 @@ func lifetimeWord(days int) string {
 	return fmt.Sprintf("INTERVAL %d DAY", days)
 }
 
-// make uses a password that is forgotten at once. Accounts with other plugins than
-// mysql_native_password are refused, as in hashes.
-func (m *mariadb) make(ctx context.Context, a account, like row) error {
-	if _, err := m.hashes(ctx, like.account); err != nil {
-		return err
+// readPlugins reads by what the rows log in.
+func (m *mariadb) readPlugins(ctx context.Context, all []row) error {
+	for i := range all {
+		list, err := m.alternatives(ctx, all[i].account)
+		if err != nil {
+			return err
+		}
+		all[i].plugin = strings.Join(pluginsOf(list), orPlugin)
 	}
-	return m.create(ctx, a, "aA1_"+rand.Text()) // as rules for passwords want it
+	return nil
 }
 
-// suit has nothing to do: the plugin is always the same.
-func (m *mariadb) suit(context.Context, row, row) error { return nil }
+const orPlugin = " OR "
+
+func (m *mariadb) make(ctx context.Context, a account, like row) error {
+	return m.create(ctx, unknown(a, like))
+}
+
+func (m *mariadb) suit(ctx context.Context, have, want row) error {
+	return m.identify(ctx, unknown(have.account, want))
+}
+
+// unknown is an account with the plugins of a row and a password that is forgotten
+// at once. It is of the kind that rules for passwords want.
+func unknown(a account, like row) identity {
+	return identity{a, by(strings.Split(like.plugin, orPlugin), "aA1_"+rand.Text())}
+}
 
 // setDefaultRoles sets the one that MariaDB knows. SHOW GRANTS has told it.
 func (m *mariadb) setDefaultRoles(ctx context.Context, a account, roles []string) error {

@@ -10,6 +10,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -94,6 +95,11 @@ func open(ctx context.Context, db *sql.DB, l rotation.Login) (rotation.Session, 
 
 func identify(ctx context.Context, db *sql.DB, l rotation.Login) (*conn, error) {
 	one, err := db.Conn(ctx)
+	if errors.Is(err, driver.ErrMalformPkt) {
+		// The driver cuts off the last byte of a challenge that ends in zero, which
+		// the plugin ed25519 sends once in 256 times.
+		one, err = db.Conn(ctx)
+	}
 	if err != nil {
 		return nil, loginError(ctx, err, l)
 	}

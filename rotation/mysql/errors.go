@@ -115,6 +115,9 @@ func shown(e *driver.MySQLError, secrets []string) string {
 func loginError(ctx context.Context, err error, l rotation.Login) error {
 	class, cause := classify(ctx, err, l.Password)
 	hint := class.Hint(l)
+	if errors.Is(err, driver.ErrMalformPkt) { // MariaDB asks a second time
+		hint = "if the account has several plugins, mysql_native_password must be the first: ALTER USER … IDENTIFIED VIA"
+	}
 	switch class {
 	case rotation.ClassTLS:
 		hint = tlsHint(cause, l)

@@ -3,10 +3,14 @@ package mysql
 import (
 	"context"
 	"crypto/sha1" //nolint:gosec // mysql_native_password is defined by it
+	"crypto/sha512"
+	"encoding/base64"
 	"encoding/hex"
 	"regexp"
 	"slices"
 	"strings"
+
+	"filippo.io/edwards25519"
 
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -31,28 +35,28 @@ func (m *mariadb) SetPassword(ctx context.Context, user, password string) error 
 	if err != nil {
 		return err
 	}
+	var all []identity
 	for _, a := range rows {
-		hashes, err := m.hashes(ctx, a)
+		list, err := m.alternatives(ctx, a)
 		if err != nil {
 			return err
 		}
-		if a == m.self && len(hashes) < 2 {
-			return m.setOwn(ctx, password)
+		if a == m.self && len(list) < 2 {
+			return m.setOwn(ctx, pluginsOf(list)[0], password)
 		}
+		all = append(all, identity{a, by(pluginsOf(list), password)})
 	}
 	// One statement changes all rows, so a crash of this process cannot stop
 	// in between. It replaces whole lists: SET PASSWORD changes the first
 	// alternative alone.
-	return m.identify(ctx, rows, password)
+	return m.identify(ctx, all...)
 }
 
 // setOwn needs no privilege.
-func (m *mariadb) setOwn(ctx context.Context, password string) error {
-	err := m.exec(ctx, "SET PASSWORD = ?", hash(password))
-	if isStrict(err) {
-		err = m.exec(ctx, "SET PASSWORD = PASSWORD(?)", password)
-	}
-	return err
+func (m *mariadb) setOwn(ctx context.Context, plugin, password string) error {
+	return inAForm(func(f form) error {
+		return m.exec(ctx, "SET PASSWORD = "+f.text, f.of(way{plugin, password}))
+	})
 }
 
 // AddPassword implements rotation.DualPassword.
@@ -62,7 +66,7 @@ func (m *mariadb) AddPassword(ctx context.Context, user, password, keep string) 
 		return err
 	}
 	for _, a := range rows {
-		if _, err := m.hashes(ctx, a); err != nil {
+		if err := m.mayHaveTwo(ctx, a); err != nil {
 			return err
 		}
 		if err := m.addTo(ctx, a, password, keep); err != nil {
@@ -79,25 +83,30 @@ func (m *mariadb) DropOldPassword(ctx context.Context, user, keep string) error 
 		return err
 	}
 	for _, a := range rows {
-		hashes, err := m.hashes(ctx, a)
+		list, err := m.alternatives(ctx, a)
 		if err != nil {
 			return err
 		}
-		if len(hashes) < 2 || hashes[0] != hash(keep) {
-			continue // nothing older, or a newer one in front
+		if !olderThan(list, keep) {
+			continue
 		}
-		if err := m.identify(ctx, []account{a}, keep); err != nil {
+		if err := m.identify(ctx, identity{a, by(pluginsOf(list), keep)}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hashes returns the account's password hashes, the newest first. It refuses
-// an account with another plugin than mysql_native_password: one such as
-// ed25519 in the first place hides the second password from clients that
-// switch the plugin only once, go-sql-driver among them.
-func (m *mariadb) hashes(ctx context.Context, a account) ([]string, error) {
+// olderThan tells whether an account has an older password than keep. If keep is
+// not in front, the others are newer.
+func olderThan(list []alternative, keep string) bool {
+	other := func(a alternative) bool { return !a.takes(keep) }
+	return len(list) > 1 && list[0].takes(keep) && slices.ContainsFunc(list, other)
+}
+
+// alternatives returns the ways to log in to an account, the newest password
+// first. It refuses an account with another plugin than those of hashOf.
+func (m *mariadb) alternatives(ctx context.Context, a account) ([]alternative, error) {
 	statement, args := "SHOW CREATE USER CURRENT_USER()", []any(nil)
 	if a != m.self {
 		statement, args = "SHOW CREATE USER ?@?", []any{a.user, a.host}
@@ -107,22 +116,52 @@ func (m *mariadb) hashes(ctx context.Context, a account) ([]string, error) {
 		return nil, m.needs(m.statementError(ctx, err, nil), "reading the account "+a.String(), "SELECT ON mysql.*")
 	}
 	list := parseAlternatives(created)
-	if i := slices.IndexFunc(list, alternative.foreign); i >= 0 {
-		return nil, rotation.Errorf(rotation.ClassPolicy,
-			"the account %s logs in by the plugin %s; its password can be rotated after ALTER USER %s IDENTIFIED VIA %s USING PASSWORD('…'): %w",
-			a, list[i].plugin, a, native, rotation.ErrNoDualPassword)
-	}
-	var hashes []string
 	for _, each := range list {
-		hashes = append(hashes, each.hash)
+		if hashOf[each.plugin] == nil {
+			return nil, m.otherPlugin(a, each.plugin)
+		}
 	}
-	return hashes, nil
+	return list, nil
+}
+
+func (m *mariadb) otherPlugin(a account, plugin string) error {
+	return rotation.Errorf(rotation.ClassPolicy,
+		"the account %s logs in by the plugin %s; its password can be rotated after ALTER USER %s IDENTIFIED VIA %s USING PASSWORD('…'): %w",
+		a, plugin, a, native, rotation.ErrNoDualPassword)
+}
+
+// mayHaveTwo refuses accounts with another plugin than mysql_native_password: one
+// such as ed25519 in the first place hides the second password from clients that
+// switch the plugin only once, go-sql-driver among them.
+func (m *mariadb) mayHaveTwo(ctx context.Context, a account) error {
+	list, err := m.alternatives(ctx, a)
+	for _, each := range list {
+		if each.plugin != native {
+			return rotation.Errorf(rotation.ClassPolicy, "the account %s logs in by the plugin %s, two passwords need %s: %w",
+				a, each.plugin, native, rotation.ErrNoDualPassword)
+		}
+	}
+	return err
 }
 
 // alternative is one way to log in to an account.
 type alternative struct{ plugin, hash string }
 
-func (a alternative) foreign() bool { return a.plugin != native }
+func (a alternative) takes(password string) bool { return a.hash == hashOf[a.plugin](password) }
+
+// pluginsOf returns the plugins of a list, each once; of an account without a
+// password the one that it will get.
+func pluginsOf(list []alternative) (plugins []string) {
+	for _, a := range list {
+		if !slices.Contains(plugins, a.plugin) {
+			plugins = append(plugins, a.plugin)
+		}
+	}
+	if plugins == nil {
+		return []string{native}
+	}
+	return plugins
+}
 
 var (
 	identified = regexp.MustCompile("^CREATE USER (?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\")@(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\") IDENTIFIED (.*)$")
@@ -151,9 +190,23 @@ func parseAlternatives(created string) []alternative {
 	}
 }
 
+// hashOf is what the plugins store for a password.
+var hashOf = map[string]func(password string) string{native: hash, "ed25519": publicKey}
+
 // hash is what mysql_native_password stores: SHA-1 of SHA-1, in capitals.
 func hash(password string) string {
 	once := sha1.Sum([]byte(password)) //nolint:gosec // as above
 	twice := sha1.Sum(once[:])         //nolint:gosec // as above
 	return "*" + strings.ToUpper(hex.EncodeToString(twice[:]))
+}
+
+// publicKey is what the plugin ed25519 stores: the public key whose secret scalar
+// is made of the password, which takes the place of Ed25519's seed of 32 bytes.
+func publicKey(password string) string {
+	digest := sha512.Sum512([]byte(password))
+	secret, err := edwards25519.NewScalar().SetBytesWithClamping(digest[:32])
+	if err != nil {
+		panic(err) // for another length than 32 alone
+	}
+	return base64.RawStdEncoding.EncodeToString(new(edwards25519.Point).ScalarBaseMult(secret).Bytes())
 }

@@ -81,8 +81,12 @@ func TestParseAlternatives(t *testing.T) {
 	}
 }
 
-// TestHash compares with PASSWORD('123456') of MySQL 5.7 and MariaDB.
+// TestHash compares with PASSWORD('123456') of MySQL 5.7 and MariaDB, and with
+// ed25519_password('secret') of MariaDB's manual, "Authentication Plugin - ed25519".
 func TestHash(t *testing.T) {
+	if got := publicKey("secret"); got != "ZIgUREUg5PVgQ6LskhXmO+eZLS0nC8be6HPjYWR4YJY" {
+		t.Errorf("public key %s", got)
+	}
 	if got := hash("123456"); got != "*6BB4837EB74329105EE4568DDA7DC67ED2CA2AD9" {
 		t.Errorf("hash %s", got)
 	}

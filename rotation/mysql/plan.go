@@ -80,8 +80,12 @@ func (m *mariadb) Explain(ctx context.Context, user, strategy string) (rotation.
 	if err != nil {
 		return x, x.Refuse(err)
 	}
+	readable := m.readable
+	if dual {
+		readable = m.mayHaveTwo
+	}
 	for _, a := range rows {
-		if _, err := m.hashes(ctx, a); err != nil {
+		if err := readable(ctx, a); err != nil {
 			if err := x.Refuse(err); err != nil {
 				return x, err
 			}
@@ -89,6 +93,11 @@ func (m *mariadb) Explain(ctx context.Context, user, strategy string) (rotation.
 		x.Statements = append(x.Statements, m.statements(a, dual)...)
 	}
 	return x, nil
+}
+
+func (m *mariadb) readable(ctx context.Context, a account) error {
+	_, err := m.alternatives(ctx, a)
+	return err
 }
 
 func (m *mariadb) statements(a account, dual bool) []rotation.Statement {

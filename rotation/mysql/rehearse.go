@@ -74,8 +74,12 @@ func (m *mariadb) MakeUser(ctx context.Context, name, password, like string, alo
 		return err
 	}
 	for _, a := range rows {
+		list, err := m.alternatives(ctx, a)
+		if err != nil {
+			return err
+		}
 		made := account{name, a.host}
-		if err := m.create(ctx, made, password); err != nil {
+		if err := m.create(ctx, identity{made, by(pluginsOf(list), password)}); err != nil {
 			return m.needs(err, "making a throw-away user", "CREATE USER")
 		}
 		if err := m.allow(ctx, made, "CREATE USER", alone); err != nil {

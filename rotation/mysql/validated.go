@@ -10,33 +10,40 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 )
 
+// way is one way to log in that an account gets.
+type way struct{ plugin, password string }
+
+// by makes one password valid by each of the plugins.
+func by(plugins []string, password string) (ways []way) {
+	for _, p := range plugins {
+		ways = append(ways, way{p, password})
+	}
+	return ways
+}
+
+// identity is an account and the whole list of ways to log in to it, the newest
+// password first.
+type identity struct {
+	account
+	ways []way
+}
+
 // form is how a statement gives a password to MariaDB.
 type form struct {
 	text string // of the parameter
-	of   func(password string) string
+	of   func(way) string
 }
 
 // Plugins that validate passwords look at clear text. Under
 // strict_password_validation, which is the default, a server that has such a
 // plugin takes no hashes; see "Password Validation Plugins" in MariaDB's manual.
 var (
-	hashed  = form{"?", hash}
-	inClear = form{"PASSWORD(?)", func(password string) string { return password }}
+	hashed  = form{"?", func(w way) string { return hashOf[w.plugin](w.password) }}
+	inClear = form{"PASSWORD(?)", func(w way) string { return w.password }}
 )
 
-// identify replaces the whole list of each row by one or two passwords, the newest
-// first. The server gets hashes, unless it validates passwords.
-func (m *mariadb) identify(ctx context.Context, rows []account, passwords ...string) error {
-	return m.inAForm(func(f form) error { return m.give(ctx, "ALTER USER", rows, f, passwords...) })
-}
-
-// create makes a user, unless there is one.
-func (m *mariadb) create(ctx context.Context, a account, password string) error {
-	return m.inAForm(func(f form) error { return m.give(ctx, "CREATE USER IF NOT EXISTS", []account{a}, f, password) })
-}
-
-// inAForm gives clear text to a server that insists on it.
-func (m *mariadb) inAForm(give func(form) error) error {
+// inAForm gives hashes, and clear text to a server that insists on it.
+func inAForm(give func(form) error) error {
 	err := give(hashed)
 	if isStrict(err) {
 		err = give(inClear)
@@ -44,42 +51,53 @@ func (m *mariadb) inAForm(give func(form) error) error {
 	return err
 }
 
+// identify replaces the lists of some rows.
+func (m *mariadb) identify(ctx context.Context, all ...identity) error {
+	return inAForm(func(f form) error { return m.give(ctx, "ALTER USER", f, all...) })
+}
+
+// create makes a user, unless there is one.
+func (m *mariadb) create(ctx context.Context, i identity) error {
+	return inAForm(func(f form) error { return m.give(ctx, "CREATE USER IF NOT EXISTS", f, i) })
+}
+
 // addTo sets a new password beside another. What validates passwords may refuse
 // the one that stays: rules may have changed since it was made, and a history knows
 // it. That is found out first, by setting it alone, which changes nothing and
 // leaves the new one out of the history.
 func (m *mariadb) addTo(ctx context.Context, a account, password, keep string) error {
-	rows := []account{a}
-	err := m.give(ctx, "ALTER USER", rows, hashed, password, keep)
+	alone, both := identity{a, []way{{native, keep}}}, identity{a, []way{{native, password}, {native, keep}}}
+	err := m.give(ctx, "ALTER USER", hashed, both)
 	if !isStrict(err) {
 		return err
 	}
-	err = m.give(ctx, "ALTER USER", rows, inClear, keep)
+	err = m.give(ctx, "ALTER USER", inClear, alone)
 	if errors.Is(err, rotation.ErrRejected) {
 		return rotation.Errorf(rotation.ClassPolicy, "the server's password validation refuses the password of AWSCURRENT beside a new one (%v): %w", err, rotation.ErrNoDualPassword)
 	}
 	if err != nil {
 		return err
 	}
-	return m.give(ctx, "ALTER USER", rows, inClear, password, keep)
+	return m.give(ctx, "ALTER USER", inClear, both)
 }
 
-// give is one statement that gives all rows the same list of passwords.
-func (m *mariadb) give(ctx context.Context, verb string, rows []account, f form, passwords ...string) error {
-	via := native + " USING " + f.text
-	each := "?@? IDENTIFIED VIA " + via + strings.Repeat(" OR "+via, len(passwords)-1)
+// give is one statement for all rows.
+func (m *mariadb) give(ctx context.Context, verb string, f form, all ...identity) error {
+	var clauses []string
 	var args []any
-	for _, a := range rows {
-		args = append(args, a.user, a.host)
-		for _, p := range passwords {
-			args = append(args, f.of(p))
+	for _, i := range all {
+		args = append(args, i.user, i.host)
+		var ways []string
+		for _, w := range i.ways {
+			ways, args = append(ways, w.plugin+" USING "+f.text), append(args, f.of(w))
 		}
+		clauses = append(clauses, "?@? IDENTIFIED VIA "+strings.Join(ways, " OR "))
 	}
-	err := m.execUser(ctx, verb+" "+each+strings.Repeat(", "+each, len(rows)-1), args)
+	err := m.execUser(ctx, verb+" "+strings.Join(clauses, ", "), args)
 	if isServer(err, errSyntax) {
 		return rotation.Errorf(rotation.ClassPolicy, "MariaDB %s, needed is 10.4: %w", m.version, rotation.ErrNoDualPassword)
 	}
-	return m.needs(err, "changing the passwords of "+rows[0].user, "CREATE USER")
+	return m.needs(err, "changing the passwords of "+all[0].user, "CREATE USER")
 }
 
 // execUser is exec that finds the reason behind "Operation ALTER USER failed".

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
@@ -56,6 +57,53 @@ func TestValidatedPasswords(t *testing.T) {
 	w.sql("UNINSTALL SONAME 'simple_password_check'")
 	w.sql("INSTALL SONAME 'password_reuse_check'")
 	t.Run("history", historyOfPasswords)
+	w.sql("UNINSTALL SONAME 'password_reuse_check'")
+}
+
+// TestEd25519 is MariaDB's plugin for passwords beside mysql_native_password.
+func TestEd25519(t *testing.T) {
+	validating(t)
+	w := newWorld(t, dbserver.MariaDB, plain)
+	w.sql("INSTALL SONAME 'auth_ed25519'")
+	t.Run("hashes", ed25519Passwords)
+	w.sql("INSTALL SONAME 'simple_password_check'")
+	t.Run("clear text", ed25519Passwords)
+}
+
+func ed25519Passwords(t *testing.T) {
+	const alone = "ed25519 USING PASSWORD('First_1aA')"
+	const either = "mysql_native_password USING PASSWORD('First_1aA') OR " + alone
+	for _, w := range []*world{newWorld(t, dbserver.MariaDB, plain), newWorld(t, dbserver.MariaDB, privileged)} {
+		w.via(alone)
+		w.rotatesBy("version-1", rotation.StrategySingleUser)
+		w.rotatesBy("version-2", rotation.StrategySingleUser)
+		w.want("AWSPREVIOUS", false, w.login("AWSPREVIOUS").Password)
+	}
+	w := newWorld(t, dbserver.MariaDB, privileged)
+	w.via(either)
+	w.rotatesBy("version-1", rotation.StrategySingleUser)
+	w.want("AWSPREVIOUS", false, w.login("AWSPREVIOUS").Password)
+	w.via("mysql_native_password USING PASSWORD('" + w.login("AWSCURRENT").Password + "')")
+	w.rotatesBy("version-2", rotation.StrategyDualPassword)
+	w.via(alone + " OR mysql_native_password USING PASSWORD('First_1aA')")
+	w.store.begin(secretID, "version-3")
+	w.must("version-3", rotation.StepCreate)
+	w.refused("version-3", rotation.StepSet, rotation.ClassDatabase, "mysql_native_password must be the first")
+	w.via(alone) // the server asks unknown users as it would some known one
+	turns := newTurns(t, dbserver.MariaDB)
+	turns.via(either)
+	turns.must("version-0", rotation.StepRehearse)
+	turns.rotate("version-1")
+	if a, b := turns.rights(turns.first.Username), turns.rights(turns.clone()); !slices.Equal(a, b) || !slices.Contains(a, "at '%': may log in by mysql_native_password OR ed25519") {
+		t.Errorf("the users have %q and %q", a, b)
+	}
+	turns.rotate("version-2")
+	turns.wantIn("after the second rotation", "AWSCURRENT", "AWSPREVIOUS")
+}
+
+// via makes the account log in by other plugins.
+func (w *world) via(ways string) {
+	w.sql("ALTER USER '%s'@'%%' IDENTIFIED VIA "+ways, w.first.Username)
 }
 
 func validatedPasswords(t *testing.T) {
