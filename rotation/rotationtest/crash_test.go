@@ -72,7 +72,7 @@ func TestCrashAfterAbandonedRotation(t *testing.T) {
 // crashEverywhere goes on until no effect is left to crash after.
 func crashEverywhere(t *testing.T, strategy string, begin func(t *testing.T) *world) {
 	for n := 1; ; n++ {
-		died := true
+		died := false
 		t.Run(fmt.Sprint(n), func(t *testing.T) { died = crashOnce(begin(t), strategy, n) })
 		if t.Failed() || !died {
 			return

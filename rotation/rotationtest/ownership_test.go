@@ -278,7 +278,7 @@ func TestMendOwnershipByAnOrdinaryAdmin(t *testing.T) {
 // TestMendOwnershipCrash ends the process after each outside effect of it.
 func TestMendOwnershipCrash(t *testing.T) {
 	for n := 1; ; n++ {
-		died := true
+		died := false
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := newTurns(t, dbserver.Postgres)
 			w.oldWay("postgres")

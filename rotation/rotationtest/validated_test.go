@@ -46,7 +46,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestValidatedPasswords(t *testing.T) {
+func TestValidatedPasswords(t *testing.T) { t.Run(string(dbserver.MariaDB), testValidated) }
+
+func testValidated(t *testing.T) {
 	validating(t)
 	w := newWorld(t, dbserver.MariaDB, plain)
 	w.sql("INSTALL SONAME 'simple_password_check'")
@@ -61,7 +63,9 @@ func TestValidatedPasswords(t *testing.T) {
 }
 
 // TestEd25519 is MariaDB's plugin for passwords beside mysql_native_password.
-func TestEd25519(t *testing.T) {
+func TestEd25519(t *testing.T) { t.Run(string(dbserver.MariaDB), testEd25519) }
+
+func testEd25519(t *testing.T) {
 	validating(t)
 	w := newWorld(t, dbserver.MariaDB, plain)
 	w.sql("INSTALL SONAME 'auth_ed25519'")
