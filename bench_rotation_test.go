@@ -34,7 +34,8 @@ const benchCrew = 16
 // BenchmarkRotations measures whole rotations, all four steps with a login by
 // the new password and every state on disk, 16 at a time, beside what the
 // database alone can do: the statements of one rotation on connections that stay
-// open, and one new login. On MySQL both end the old password too.
+// open, and one new login. On MySQL both end the old password too. The accounts
+// change their passwords themselves, and then an administrator does (masterarn).
 //
 // Keyturn, the driver and the yardstick's clients are one process; its CPU time
 // and that of the database server are told for each rotation. On a machine that
@@ -53,9 +54,13 @@ func BenchmarkRotations(b *testing.B) {
 		if !only.MatchString(string(p)) {
 			continue
 		}
-		alone, ours := benchAlone(b, p, n), benchKeyturn(b, p, n)
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", p, alone.rate, alone.client, alone.server,
-			ours.rate, ours.client, ours.server, ours.rate/alone.rate, (alone.client+alone.server)/(ours.client+ours.server))
+		alone := benchAlone(b, p, n)
+		for _, master := range []bool{false, true} {
+			ours := benchKeyturn(b, p, master, n)
+			fmt.Fprintf(t, "%s%s\t%.0f\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", p, map[bool]string{true: " by masterarn"}[master],
+				alone.rate, alone.client, alone.server,
+				ours.rate, ours.client, ours.server, ours.rate/alone.rate, (alone.client+alone.server)/(ours.client+ours.server))
+		}
 	}
 	_ = t.Flush()
 }
@@ -98,11 +103,16 @@ func childrenCPU() (seconds float64) {
 	return seconds
 }
 
-func benchAccount(b *testing.B, p dbserver.Product) account {
+func benchAccount(b *testing.B, p dbserver.Product, master bool) account {
+	strategy := rotation.StrategyDualPassword
 	if p == dbserver.Postgres {
-		return newAccount(b, p, rotation.StrategySingleUser)
+		strategy = rotation.StrategySingleUser
 	}
-	return newAccount(b, p, rotation.StrategyDualPassword)
+	a := newAccount(b, p, strategy)
+	if master {
+		a.master = masterOf(dbtest.Server(b, p))
+	}
+	return a
 }
 
 // benchAlone has 16 accounts change their passwords.
@@ -110,7 +120,7 @@ func benchAlone(b *testing.B, p dbserver.Product, n int) benchSpan {
 	admin := dbtest.Server(b, p)
 	crew := make([]*benchChanger, 0, benchCrew)
 	for range benchCrew {
-		crew = append(crew, newBenchChanger(b, admin, benchAccount(b, p)))
+		crew = append(crew, newBenchChanger(b, admin, benchAccount(b, p, false)))
 	}
 	return benchMeasure(n, func() {
 		var g sync.WaitGroup
@@ -175,8 +185,8 @@ type benchFleet struct {
 }
 
 // benchKeyturn lets the clock jump, so that all secrets are due at once.
-func benchKeyturn(b *testing.B, p dbserver.Product, n int) benchSpan {
-	f := newBenchFleet(b, p, min(n, 100))
+func benchKeyturn(b *testing.B, p dbserver.Product, master bool, n int) benchSpan {
+	f := newBenchFleet(b, p, master, min(n, 100))
 	rounds := max(1, n/len(f.secrets))
 	return benchMeasure(rounds*len(f.secrets), func() {
 		for range rounds {
@@ -188,13 +198,13 @@ func benchKeyturn(b *testing.B, p dbserver.Product, n int) benchSpan {
 	})
 }
 
-func newBenchFleet(b *testing.B, p dbserver.Product, n int) *benchFleet {
+func newBenchFleet(b *testing.B, p dbserver.Product, master bool, n int) *benchFleet {
 	f := &benchFleet{b: b, server: keyturntest.NewServer(b, func(c *keyturn.Config) {
 		c.Dev, c.RotationsPerHost, c.RotationsPerSecond = true, benchCrew, -1
 		c.DriftCheck = -1 // the jump would make the canary logins of a month due as well
 	})}
 	for range n {
-		w := newWorld(b, f.server.AWSConfig(), benchAccount(b, p))
+		w := newWorld(b, f.server.AWSConfig(), benchAccount(b, p, master))
 		f.secrets = append(f.secrets, w.secret)
 		_, err := w.secrets.RotateSecret(b.Context(), &secretsmanager.RotateSecretInput{SecretId: &w.secret,
 			RotationLambdaARN: aws.String("arn:aws:lambda:us-east-1:000000000000:function:" + w.account.function()),

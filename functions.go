@@ -72,6 +72,7 @@ func isOwn(function string) bool {
 // rotate is the code of a rotation function: it acts as a principal that may
 // touch the secret of the event, and read its admin secret, and nothing else.
 func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
+	admins := &rotation.Admins{}
 	return func(ctx context.Context, inv lambdaapi.Invocation) ([]byte, error) {
 		var e rotation.Event
 		if err := json.Unmarshal(inv.Payload, &e); err != nil {
@@ -81,7 +82,7 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 		if err != nil {
 			return nil, err
 		}
-		f := &rotation.Function{Secrets: client, Engine: engine, Now: s.now}
+		f := &rotation.Function{Secrets: client, Engine: engine, Admins: admins, Now: s.now}
 		result, err := f.Handle(ctx, e)
 		if err != nil {
 			return nil, err

@@ -87,9 +87,14 @@ func newAccount(t testing.TB, p dbserver.Product, strategy string) account {
 		admin.Exec(t, fmt.Sprintf("GRANT %s ON *.* TO %s@'%%'", grant, a.user))
 	}
 	if strategy == rotation.StrategyAlternatingUsers {
-		a.master = fmt.Sprintf(`{"username": "%s", "password": "%s"}`, admin.User, admin.Password)
+		a.master = masterOf(admin)
 	}
 	return a
+}
+
+// masterOf is the value of a secret that masterarn may name.
+func masterOf(admin dbtest.Admin) string {
+	return fmt.Sprintf(`{"username": "%s", "password": "%s"}`, admin.User, admin.Password)
 }
 
 // everyStrategy is each strategy on each product on which it is possible.

@@ -117,16 +117,16 @@ func (f *Function) alternate(ctx context.Context, e Event, p pair) (Result, erro
 	if err != nil {
 		return Result{}, explain("logging in with the pending password", err)
 	}
-	c, err := f.turn(ctx, e, p)
+	c, admin, err := f.turn(ctx, e, p)
 	if err != nil {
 		return Result{}, err
 	}
-	defer c.Session.Close()
 	act := Alternating{}.Apply
 	if valid {
 		act = Alternating{}.Settle
 	}
-	if err := act(ctx, c); err != nil {
+	err = act(ctx, c)
+	if admin.done(err); err != nil {
 		return Result{}, explain("making the user "+p.pending.login.Username, err)
 	}
 	return Result{Strategy: StrategyAlternatingUsers}, nil
@@ -186,16 +186,17 @@ func (f *Function) lockOut(ctx context.Context, cur document, l Login) error {
 }
 
 // turn returns the change, in the administrator's session.
-func (f *Function) turn(ctx context.Context, e Event, p pair) (Change, error) {
+func (f *Function) turn(ctx context.Context, e Event, p pair) (Change, administrator, error) {
 	if p.current.masterARN == "" {
-		return Change{}, &Error{Class: ClassSecret, Err: errNoAdmin}
+		return Change{}, administrator{}, &Error{Class: ClassSecret, Err: errNoAdmin}
 	}
 	prev, err := f.previousLogin(ctx, e, p.current)
 	if err != nil {
-		return Change{}, err
+		return Change{}, administrator{}, err
 	}
-	session, err := f.connectAdmin(ctx, p.current)
-	return Change{Session: session, Engine: f.Engine, Current: p.current.login, Pending: p.pending.login, Previous: prev}, err
+	admin, err := f.asAdmin(ctx, p.current)
+	c := Change{Session: admin.Session, Engine: f.Engine, Current: p.current.login, Pending: p.pending.login, Previous: prev}
+	return c, admin, err
 }
 
 var errNoAdmin = errors.New("the secret names no administrator: give it the key masterarn, the ARN of the administrator's secret")

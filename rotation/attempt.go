@@ -11,17 +11,18 @@ type attempt struct {
 	e        Event
 	s        staging
 	p        pair
-	promoted bool    // the token is AWSCURRENT already
-	session  Session // of the last login that was let in
-	by       Login   // its login
-	why      error   // why the last login was refused
+	promoted bool           // the token is AWSCURRENT already
+	session  Session        // of the last login that was let in
+	lent     *administrator // whose session it is; nil: the account's own
+	by       Login          // its login
+	why      error          // why the last login was refused
 }
 
 // set makes the pending password valid in the database: look, then act. Only a
 // login that the server refused means "not yet": on any other failure nobody
 // knows what the database holds, and acting on doubt can end the password that
 // AWSCURRENT needs.
-func (f *Function) set(ctx context.Context, e Event, s staging) (Result, error) {
+func (f *Function) set(ctx context.Context, e Event, s staging) (r Result, err error) {
 	a, err := f.newAttempt(ctx, e, s)
 	if err != nil {
 		return Result{}, err
@@ -29,7 +30,7 @@ func (f *Function) set(ctx context.Context, e Event, s staging) (Result, error) 
 	if !a.promoted && a.p.current.strategy == StrategyAlternatingUsers {
 		return f.alternate(ctx, e, a.p)
 	}
-	defer a.close()
+	defer func() { a.end(err) }()
 	for {
 		switch do := decide(a.facts); do {
 		case tryPending, tryCurrent, tryPrevious:
@@ -61,6 +62,7 @@ func (f *Function) newAttempt(ctx context.Context, e Event, s staging) (*attempt
 		a.current = absent
 	}
 	a.admin = a.p.current.masterARN != ""
+	a.keepsOne = f.keepsOne(a.p.current)
 	return a, err
 }
 
@@ -120,6 +122,15 @@ func (a *attempt) login(ctx context.Context, l Login) (proof, error) {
 	a.close()
 	a.session, a.by = session, l
 	return live, nil
+}
+
+// end gives back an administrator's session.
+func (a *attempt) end(err error) {
+	if a.lent == nil {
+		a.close()
+		return
+	}
+	a.lent.done(err)
 }
 
 func (a *attempt) close() {
@@ -186,13 +197,13 @@ func (a *attempt) change(ctx context.Context, do action) (Result, error) {
 // of AWSPREVIOUS is not read, for few changes need it.
 func (a *attempt) prepare(ctx context.Context) (Change, error) {
 	if a.admin {
-		session, err := a.f.connectAdmin(ctx, a.p.current)
+		admin, err := a.f.asAdmin(ctx, a.p.current)
 		if err != nil {
 			return Change{}, err
 		}
 		a.close()
-		a.session = session
-		return Change{Session: session, Engine: a.f.Engine, Current: a.p.current.login, Pending: a.p.pending.login}, nil
+		a.session, a.lent = admin.Session, &admin
+		return Change{Session: admin.Session, Engine: a.f.Engine, Current: a.p.current.login, Pending: a.p.pending.login}, nil
 	}
 	return Change{Session: a.session, Engine: a.f.Engine, Current: a.by, Pending: a.p.pending.login}, nil
 }

@@ -19,6 +19,7 @@ type facts struct {
 	pending, current, previous proof
 	admin                      bool // the secret names an administrator (masterarn)
 	created                    bool // the pending password was made just now, so no database should have it
+	keepsOne                   bool // no password stays beside the new one, whatever works now
 }
 
 // action is what setSecret does next.
@@ -39,6 +40,8 @@ const (
 func decide(k facts) action {
 	begins := k.created && k.pending == untried
 	switch {
+	case begins && k.admin && k.keepsOne:
+		return change
 	case begins && k.current == untried:
 		return tryCurrent
 	case begins && k.current == live:

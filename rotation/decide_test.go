@@ -11,6 +11,8 @@ func TestDecide(t *testing.T) {
 	}{
 		{"0", facts{created: true}, tryCurrent},
 		{"0, with an administrator", facts{created: true, admin: true}, tryCurrent},
+		{"0, with an administrator, who keeps none", facts{created: true, admin: true, keepsOne: true}, change},
+		{"0, by itself, keeping none", facts{created: true, keepsOne: true}, tryCurrent},
 		{"0, let in", facts{created: true, current: live}, change},
 		{"0, refused", facts{created: true, current: denied}, tryPending},
 		{"0, without a current one", facts{created: true, current: absent}, tryPending},
@@ -40,9 +42,9 @@ func TestDecide(t *testing.T) {
 // TestDecideIsBounded: whatever the logins show, there are at most three, none
 // is tried twice, and it comes to an end.
 func TestDecideIsBounded(t *testing.T) {
-	for i := range 3 * 3 * 3 * 4 {
+	for i := range 3 * 3 * 3 * 2 * 2 * 2 {
 		shown := [3]proof{proof(1 + i%3), proof(1 + i/3%3), proof(1 + i/9%3)}
-		k, logins := facts{admin: i/27%2 == 1, created: i >= 54}, 0
+		k, logins := facts{admin: i/27%2 == 1, created: i/54%2 == 1, keepsOne: i >= 108}, 0
 	walk:
 		for logins <= 3 {
 			switch decide(k) {

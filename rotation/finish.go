@@ -196,13 +196,14 @@ func dropOlderSurely(ctx context.Context, s Session, keep Login) (surely bool, e
 }
 
 func (f *Function) endAsAdmin(ctx context.Context, cur document, c Change) error {
-	admin, err := f.connectAdmin(ctx, cur)
+	admin, err := f.asAdmin(ctx, cur)
 	if err != nil {
 		return err
 	}
-	defer admin.Close()
-	c.Session = admin
-	return Dual{}.Finish(ctx, c)
+	c.Session = admin.Session
+	err = Dual{}.Finish(ctx, c)
+	admin.done(err)
+	return err
 }
 
 func (f *Function) grace() time.Duration {

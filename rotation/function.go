@@ -10,8 +10,8 @@ import (
 
 // Function is a rotation function: Handle answers the events of Secrets
 // Manager. Its zero values are good defaults; Secrets and Engine must be set.
-// It is safe for concurrent use and keeps no state: what a step needs to know,
-// it asks Secrets Manager and the database.
+// It is safe for concurrent use and keeps no state but in Admins: what a step needs
+// to know, it asks Secrets Manager and the database.
 type Function struct {
 	Secrets Secrets
 	Engine  Engine
@@ -23,6 +23,10 @@ type Function struct {
 	// valid after finishSecret; 0 is 24 hours. The secret's tag TagGrace goes
 	// before it.
 	Grace time.Duration
+
+	// Admins shares the sessions of administrators between steps; nil: each step
+	// that needs one logs in.
+	Admins *Admins
 
 	// Now is the clock of what the results tell; nil is time.Now.
 	Now func() time.Time

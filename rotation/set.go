@@ -57,29 +57,6 @@ func (f *Function) previousLogin(ctx context.Context, e Event, cur document) (Lo
 	return cur.login.withPassword(prev.login.Password), nil
 }
 
-// connectAdmin logs in by the secret masterarn. It must belong to the same
-// server: a password set elsewhere would help nobody.
-func (f *Function) connectAdmin(ctx context.Context, cur document) (Session, error) {
-	d, err := f.read(ctx, cur.masterARN, "", current)
-	if err != nil {
-		return nil, explain("asking for the secret of masterarn", err)
-	}
-	// A secret that RDS manages holds username and password alone.
-	admin := cur.login
-	admin.Username, admin.Password = d.login.Username, d.login.Password
-	if d.login.Database != "" {
-		admin.Database = d.login.Database
-	}
-	if d.login.Host != "" && d.login.Host != admin.Host || d.login.Port != 0 && d.login.Port != admin.Port {
-		return nil, Errorf(ClassSecret, "the secret of masterarn belongs to another server than this secret: host and port must be equal")
-	}
-	session, err := f.connect(ctx, admin)
-	if err != nil {
-		return nil, explain("logging in as the administrator of masterarn", err)
-	}
-	return session, nil
-}
-
 func (f *Function) connect(ctx context.Context, l Login) (Session, error) {
 	return f.Engine.Connect(ctx, l)
 }

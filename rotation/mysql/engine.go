@@ -193,3 +193,6 @@ func (c *conn) needs(err error, doing, grant string) error {
 	}
 	return rotation.Errorf(rotation.ClassPrivilege, "%s needs a privilege: GRANT %s%s TO %s", doing, grant, on, c.self)
 }
+
+// Probe implements rotation.Prober.
+func (c *conn) Probe(ctx context.Context) error { return c.PingContext(ctx) }

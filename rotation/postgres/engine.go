@@ -135,3 +135,6 @@ func (s *session) exec(ctx context.Context, statement string) error {
 	_, err := s.conn.PgConn().Exec(ctx, statement).ReadAll()
 	return statementError(ctx, err)
 }
+
+// Probe implements rotation.Prober.
+func (s *session) Probe(ctx context.Context) error { return s.conn.Ping(ctx) }

@@ -36,6 +36,7 @@ func TestCrashOfAnAdmin(t *testing.T) {
 		crashEverywhere(t, expected(p, privileged), func(t *testing.T) *world {
 			w := newWorld(t, p, plain)
 			w.addAdmin(w.admin.User, w.admin.Password)
+			w.f.Admins = &rotation.Admins{}
 			return w
 		})
 	})

@@ -1,0 +1,151 @@
+package rotation
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Admins keeps sessions of administrators (masterarn) open for a moment, so that
+// rotations that come one after another need not log in for each. A session is
+// one's alone while it is at work, and is closed after a failure. The zero value
+// is ready for use; it is safe for concurrent use.
+type Admins struct {
+	mu   sync.Mutex
+	idle map[Login][]Session
+}
+
+// idleAdmin is how long a session stays open without work.
+const idleAdmin = 2 * time.Second
+
+// Prober is the ability of some sessions to tell whether the server still answers.
+// Other sessions are not kept.
+type Prober interface {
+	Probe(ctx context.Context) error
+}
+
+// take returns a session that answers, or nil.
+func (a *Admins) take(ctx context.Context, l Login) Session {
+	for s := a.pop(l); s != nil; s = a.pop(l) {
+		if s.(Prober).Probe(ctx) == nil {
+			return s
+		}
+		_ = s.Close()
+	}
+	return nil
+}
+
+func (a *Admins) pop(l Login) Session {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := a.idle[l]
+	if len(all) == 0 {
+		return nil
+	}
+	a.set(l, all[:len(all)-1])
+	return all[len(all)-1]
+}
+
+// put keeps a session, if it can be.
+func (a *Admins) put(l Login, s Session) {
+	if _, can := s.(Prober); a == nil || !can {
+		_ = s.Close()
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.set(l, append(a.idle[l], s))
+	time.AfterFunc(idleAdmin, func() { a.drop(l, s) })
+}
+
+// drop closes a session that is not at work. If it was since it was put here, that
+// is somewhat early.
+func (a *Admins) drop(l Login, s Session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.Index(a.idle[l], s)
+	if i < 0 {
+		return
+	}
+	a.set(l, slices.Delete(slices.Clone(a.idle[l]), i, i+1))
+	_ = s.Close()
+}
+
+func (a *Admins) set(l Login, all []Session) {
+	if a.idle == nil {
+		a.idle = map[Login][]Session{}
+	}
+	if a.idle[l] = all; len(all) == 0 {
+		delete(a.idle, l)
+	}
+}
+
+// administrator is a session by the secret masterarn.
+type administrator struct {
+	Session
+	login  Login
+	shared *Admins
+}
+
+// done gives the session back; after a failure nobody knows in what state it is.
+func (a administrator) done(err error) {
+	if err != nil {
+		_ = a.Close()
+		return
+	}
+	a.shared.put(a.login, a.Session)
+}
+
+// asAdmin is connectAdmin for a session that others may use afterwards: done gives
+// it back.
+func (f *Function) asAdmin(ctx context.Context, cur document) (administrator, error) {
+	login, err := f.adminLogin(ctx, cur)
+	if err != nil {
+		return administrator{}, err
+	}
+	session := f.Admins.take(ctx, login)
+	if session == nil {
+		session, err = f.connectAs(ctx, login)
+	}
+	return administrator{session, login, f.Admins}, err
+}
+
+// connectAdmin logs in by the secret masterarn.
+func (f *Function) connectAdmin(ctx context.Context, cur document) (Session, error) {
+	login, err := f.adminLogin(ctx, cur)
+	if err != nil {
+		return nil, err
+	}
+	return f.connectAs(ctx, login)
+}
+
+// adminLogin reads the secret masterarn. It must belong to the same server: a
+// password set elsewhere would help nobody.
+func (f *Function) adminLogin(ctx context.Context, cur document) (Login, error) {
+	d, err := f.read(ctx, cur.masterARN, "", current)
+	if err != nil {
+		return Login{}, explain("asking for the secret of masterarn", err)
+	}
+	// A secret that RDS manages holds username and password alone.
+	admin := cur.login
+	admin.Username, admin.Password = d.login.Username, d.login.Password
+	if d.login.Database != "" {
+		admin.Database = d.login.Database
+	}
+	if d.login.Host != "" && d.login.Host != admin.Host || d.login.Port != 0 && d.login.Port != admin.Port {
+		return Login{}, Errorf(ClassSecret, "the secret of masterarn belongs to another server than this secret: host and port must be equal")
+	}
+	return admin, nil
+}
+
+func (f *Function) connectAs(ctx context.Context, admin Login) (Session, error) {
+	session, err := f.connect(ctx, admin)
+	if err != nil {
+		return nil, explain("logging in as the administrator of masterarn", err)
+	}
+	return session, nil
+}
