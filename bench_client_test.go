@@ -71,7 +71,7 @@ func benchHash(text string) string {
 }
 
 // gets reads secrets drawn evenly from the first n. Up to 10,000 requests are
-// signed beforehand, and again before the signatures expire.
+// signed before a round begins, and again before the signatures expire.
 func (p *benchProcess) gets(n int) func(*rand.Rand) []byte { return p.signedAhead("GetSecretValue", n) }
 
 func (p *benchProcess) describes(n int) func(*rand.Rand) []byte {
@@ -83,21 +83,40 @@ func (p *benchProcess) signedAhead(op string, n int) func(*rand.Rand) []byte {
 	if n > 10000 {
 		return func(draw *rand.Rand) []byte { return sign(draw.IntN(n)) }
 	}
-	ready := make([]atomic.Pointer[benchSigned], n)
-	return func(draw *rand.Rand) []byte {
-		i := draw.IntN(n)
-		r := ready[i].Load()
-		if now := time.Now(); r == nil || now.Sub(r.at) > 4*time.Minute {
-			r = &benchSigned{now, sign(i)}
-			ready[i].Store(r)
-		}
-		return r.bytes
-	}
+	signed := &benchSigned{sign: sign, n: n}
+	return func(draw *rand.Rand) []byte { return signed.fresh()[draw.IntN(n)] }
 }
 
+// benchSigned is one request for each of n secrets.
 type benchSigned struct {
-	at    time.Time
-	bytes []byte
+	sign func(i int) []byte
+	n    int
+
+	mu    sync.RWMutex
+	until time.Time // the signatures are to be renewed then
+	all   [][]byte
+}
+
+// fresh signs all at once: the first question comes before a round begins, so that
+// none of it is part of what is measured.
+func (s *benchSigned) fresh() [][]byte {
+	s.mu.RLock()
+	all, until := s.all, s.until
+	s.mu.RUnlock()
+	if time.Now().Before(until) {
+		return all
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Now().Before(s.until) {
+		return s.all
+	}
+	s.all = make([][]byte, s.n)
+	for i := range s.all {
+		s.all[i] = s.sign(i)
+	}
+	s.until = time.Now().Add(4 * time.Minute)
+	return s.all
 }
 
 // lists asks for the page of 100 names with one of n prefixes.
