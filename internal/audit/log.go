@@ -67,6 +67,7 @@ type Log struct {
 	mu      sync.Mutex
 	writing bool
 	shared  bool   // the last write was for more than one call
+	writes  int    // how often somebody became the writer
 	next    *batch // lines that wait for the writer; nil: none
 	end     link   // of the last line of next
 	spare   *batch // was written; nil: none
@@ -117,11 +118,16 @@ func (l *Log) recordOwn(name string, details []byte) error {
 	return l.join(l.add(e, details))
 }
 
+// triedEach is how often a writer looks whether there are others, of whom nothing
+// was seen lately.
+const triedEach = 16
+
 // letOthersJoin lets calls that have got as far add their lines to the batch that
 // is about to be written, if there seem to be any: to give way costs more than a
-// line does. It unlocks l.mu meanwhile.
+// line does. On few processors calls that never give way seldom meet, so that it
+// has to be tried. It unlocks l.mu meanwhile.
 func (l *Log) letOthersJoin() {
-	if !l.shared {
+	if l.writes++; !l.shared && l.writes%triedEach != 0 {
 		return
 	}
 	l.mu.Unlock()
