@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -83,18 +82,6 @@ type Log struct {
 	broken bool  // there may be more in the file
 }
 
-// batch is lines that are written together.
-type batch struct {
-	lines         []byte
-	calls         uint64
-	before, after link
-
-	// Made when somebody waits for another writer.
-	turn chan struct{} // one of the waiting takes it and writes
-	done chan struct{} // closed when err is set
-	err  error
-}
-
 // Record appends the line of an event. It returns an error that wraps
 // ErrNotRecorded when that is not possible, and as long as nobody knows that it
 // is possible again: Run finds that out.
@@ -116,103 +103,6 @@ func (l *Log) recordOwn(name string, details []byte) error {
 	e := &Event{Time: l.config.Now(), Type: ServiceEvent, Source: ownSource, Name: name}
 	l.mu.Lock()
 	return l.join(l.add(e, details))
-}
-
-// triedEach is how often a writer looks whether there are others, of whom nothing
-// was seen lately.
-const triedEach = 16
-
-// letOthersJoin lets calls that have got as far add their lines to the batch that
-// is about to be written, if there seem to be any: to give way costs more than a
-// line does. On few processors calls that never give way seldom meet, so that it
-// has to be tried. It unlocks l.mu meanwhile.
-func (l *Log) letOthersJoin() {
-	if l.writes++; !l.shared && l.writes%triedEach != 0 {
-		return
-	}
-	l.mu.Unlock()
-	runtime.Gosched()
-	l.mu.Lock()
-}
-
-// join waits until a batch is written, or writes it. It unlocks l.mu.
-func (l *Log) join(b *batch) error {
-	if !l.writing {
-		l.writing = true
-		l.letOthersJoin()
-		l.next = nil
-		l.mu.Unlock()
-		return l.write(b)
-	}
-	if b.done == nil {
-		b.turn, b.done = make(chan struct{}, 1), make(chan struct{})
-	}
-	l.mu.Unlock()
-	select {
-	case <-b.turn:
-		return l.write(b)
-	case <-b.done:
-		return b.err
-	}
-}
-
-// add puts a line into the batch that waits.
-func (l *Log) add(e *Event, details []byte) *batch {
-	if l.next == nil {
-		l.next, l.spare = l.spare, nil
-		if l.next == nil {
-			l.next = new(batch)
-		}
-		l.next.before = l.end
-	}
-	b := l.next
-	start := len(b.lines)
-	b.lines = appendEvent(b.lines, e)
-	if len(details) > 0 {
-		b.lines = append(append(append(b.lines, `,"serviceEventDetails":{`...), details...), '}')
-	}
-	b.lines, b.after = appendChain(b.lines, start, l.end)
-	l.end = b.after
-	return b
-}
-
-// write writes a batch and passes the turn on.
-func (l *Log) write(b *batch) error {
-	err := l.put(b)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err != nil {
-		err = l.fail(b, err)
-	} else {
-		l.wrote(b)
-	}
-	b.err = err
-	if b.done != nil {
-		close(b.done)
-	}
-	l.keep(b)
-	if l.next == nil {
-		l.writing = false
-		return err
-	}
-	b, l.next = l.next, nil
-	b.turn <- struct{}{}
-	return err
-}
-
-// maxSpare bounds the buffer that is kept for the next batch, in bytes.
-const maxSpare = 256 << 10
-
-// keep takes what a batch can leave to the next one.
-func (l *Log) keep(b *batch) {
-	switch {
-	case cap(b.lines) > maxSpare:
-	case b.done == nil: // nobody else has it
-		*b = batch{lines: b.lines[:0]}
-		l.spare = b
-	default:
-		l.spare = &batch{lines: b.lines[:0]}
-	}
 }
 
 func (l *Log) wrote(b *batch) {
@@ -237,8 +127,7 @@ func (l *Log) fail(b *batch, cause error) error {
 	if next := l.next; next != nil {
 		l.lost += next.calls
 		l.next = nil
-		next.err = err
-		close(next.done)
+		next.end(err)
 	}
 	l.poke()
 	return err
