@@ -25,10 +25,11 @@ const maxHead = 4 << 10
 // conn is a connection with all that its requests need, one after the other.
 type conn struct {
 	net.Conn
-	listener *Listener
-	state    atomic.Int32
-	fresh    bool      // nothing was awaited yet
-	idleTill time.Time // the deadline of reads; zero: another one was set
+	listener  *Listener
+	state     atomic.Int32
+	fresh     bool      // nothing was awaited yet
+	idleTill  time.Time // the deadline of reads; zero: another one was set
+	writeTill time.Time // the deadline of writes; zero: none was set
 
 	in       [maxHead]byte
 	from, to int // in[from:to] was read and not used yet
@@ -160,7 +161,6 @@ func (c *conn) take(text []byte) bool {
 		return false
 	}
 	r := c.request
-	clear(r.Header)
 	c.head.fill(r)
 	c.url = url.URL{Path: "/"}
 	r.URL = &c.url
@@ -182,13 +182,21 @@ func (c *conn) respond() bool {
 	}
 	_, err := io.Copy(io.Discard, &c.body) // what the handler did not want
 	c.answer.last = err != nil || c.listener.closed.Load()
-	if c.listener.Write > 0 {
-		if err := c.SetWriteDeadline(time.Now().Add(c.listener.Write)); err != nil {
-			return false
-		}
+	now := time.Now()
+	if !c.hurryAnswer(now) {
+		return false
 	}
-	_, err = c.Write(c.answer.text())
+	_, err = c.Write(c.answer.text(now))
 	return err == nil && !c.answer.last
+}
+
+// hurryAnswer sets the deadline of an answer, unless the one before it left enough.
+func (c *conn) hurryAnswer(now time.Time) bool {
+	if c.listener.Write == 0 || c.writeTill.Sub(now) > c.listener.Write/2 {
+		return true
+	}
+	c.writeTill = now.Add(c.listener.Write)
+	return c.SetWriteDeadline(c.writeTill) == nil
 }
 
 // handle runs the handler; it is false after a panic, of which the value is not

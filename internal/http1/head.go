@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,81 +11,107 @@ import (
 const maxHeaders = 32
 
 // head is the head of a usual request. It is used again and again: the names and
-// values of a request are there until the next is parsed.
+// values of a request are there until the next is parsed. The heads of a
+// connection are much alike, so that it knows most lines from the one before.
 type head struct {
-	names  [maxHeaders]string
-	values [maxHeaders]string
+	lines  [maxHeaders]headLine
+	values [maxHeaders]string // those of the lines, as a request has them
 	count  int
 	host   string
 	length int
+
+	filled int // so many lines' names are in the request's header; -1: others
 }
+
+// headLine is a line with what is in it.
+type headLine struct{ text, name, value string }
 
 const requestLine = "POST / HTTP/1.1\r\n"
 
 // parse reads a head up to its empty line, and tells whether it is usual.
 func (h *head) parse(text []byte) bool {
-	rest, ok := strings.CutPrefix(string(text), requestLine)
+	rest, ok := bytes.CutPrefix(text, []byte(requestLine))
 	if !ok {
 		return false
 	}
 	h.count, h.host, h.length = 0, "", -1
-	for rest != "\r\n" {
-		var line string
-		if line, rest, ok = strings.Cut(rest, "\r\n"); !ok || !h.add(line) {
+	for len(rest) != len("\r\n") {
+		end := bytes.IndexByte(rest, '\n')
+		if end < 1 || rest[end-1] != '\r' || !h.add(rest[:end-1]) {
 			return false
 		}
+		rest = rest[end+1:]
 	}
-	return h.host != "" && h.length >= 0
+	return string(rest) == "\r\n" && h.host != "" && h.length >= 0
 }
 
 // add takes a line, unless there is anything about it that net/http should see.
-func (h *head) add(line string) bool {
-	name, value, ok := strings.Cut(line, ":")
-	if !ok || h.count == maxHeaders || !isToken(name) || !isText(value) {
+func (h *head) add(text []byte) bool {
+	if h.count == maxHeaders {
 		return false
 	}
-	name, value = canonical(name), strings.Trim(value, " \t")
-	if h.has(name) {
+	line := &h.lines[h.count]
+	if string(text) != line.text && !h.learn(line, string(text)) || h.has(line.name) || !h.heed(line) {
 		return false
 	}
-	switch name {
-	case "Transfer-Encoding", "Expect", "Upgrade", "Trailer", "Te", "Pragma", "Proxy-Connection":
-		return false
-	case "Connection":
-		if !strings.EqualFold(value, "keep-alive") {
-			return false
-		}
-	case "Content-Length":
-		if h.length, ok = length(value); !ok {
-			return false
-		}
-	case "Host":
-		h.host = value
-		return isHost(value)
-	}
-	h.names[h.count], h.values[h.count] = name, value
+	h.values[h.count] = line.value
 	h.count++
 	return true
 }
 
-func (h *head) has(name string) bool {
-	if name == "Host" {
-		return h.host != ""
+// learn takes a line apart.
+func (h *head) learn(line *headLine, text string) bool {
+	name, value, ok := strings.Cut(text, ":")
+	if !ok || !isToken(name) || !isText(value) {
+		return false
 	}
-	for _, n := range h.names[:h.count] {
-		if n == name {
+	name = canonical(name)
+	if name != line.name {
+		h.filled = -1
+	}
+	*line = headLine{text, name, strings.Trim(value, " \t")}
+	return true
+}
+
+// heed does what a line says to the server, unless that is for net/http to do.
+func (h *head) heed(line *headLine) (ok bool) {
+	switch line.name {
+	case "Transfer-Encoding", "Expect", "Upgrade", "Trailer", "Te", "Pragma", "Proxy-Connection":
+		return false
+	case "Connection":
+		return strings.EqualFold(line.value, "keep-alive")
+	case "Content-Length":
+		h.length, ok = length(line.value)
+		return ok
+	case "Host":
+		h.host = line.value
+		return isHost(line.value)
+	}
+	return true
+}
+
+func (h *head) has(name string) bool {
+	for i := range h.lines[:h.count] {
+		if h.lines[i].name == name {
 			return true
 		}
 	}
 	return false
 }
 
-// fill puts the head into a request, whose header is empty.
+// fill puts the head into the request that the head before was put into.
 func (h *head) fill(r *http.Request) {
-	for i, name := range h.names[:h.count] {
-		r.Header[name] = h.values[i : i+1 : i+1]
-	}
 	r.Host, r.ContentLength = h.host, int64(h.length)
+	if h.filled == h.count {
+		return // its header has these names, and looks for their values here
+	}
+	clear(r.Header)
+	for i := range h.lines[:h.count] {
+		if name := h.lines[i].name; name != "Host" {
+			r.Header[name] = h.values[i : i+1 : i+1]
+		}
+	}
+	h.filled = h.count
 }
 
 // canonicals are the names that the SDKs send, in the ways they write them.

@@ -66,14 +66,36 @@ func TestUnusualHeadsAreLeftAlone(t *testing.T) {
 }
 
 // sameAsNetHTTP tells whether a head is taken; then http.ReadRequest must read
-// the same.
+// the same, whatever came before on the connection.
 func sameAsNetHTTP(t *testing.T, text []byte) bool {
 	t.Helper()
+	taken := sameAfter(t, text)
+	for _, before := range []string{usualHead, strings.Replace(usualHead, "X-Odd: ", "X-Amz-Odd:1\r\nX-Even: 2", 1), "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"} {
+		if sameAfter(t, text, []byte(before)) != taken {
+			t.Errorf("%q: taken: %v, but not so behind %q", text, taken, before)
+		}
+	}
+	if taken {
+		sameAfter(t, []byte(usualHead), text)
+		sameAfter(t, text, text)
+	}
+	return taken
+}
+
+// sameAfter is sameAsNetHTTP for a head behind others, which are taken.
+func sameAfter(t *testing.T, text []byte, before ...[]byte) bool {
+	t.Helper()
 	h := new(head)
+	got := &http.Request{Header: http.Header{}}
+	for _, b := range before {
+		if !h.parse(b) {
+			t.Fatalf("%q is not taken", b)
+		}
+		h.fill(got)
+	}
 	if !h.parse(text) {
 		return false
 	}
-	got := &http.Request{Header: http.Header{}}
 	h.fill(got)
 	want, err := http.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(text), strings.NewReader(strings.Repeat(" ", h.length)))))
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 
 // Config says what a Listener answers itself, and how long it waits.
 type Config struct {
-	// Handler answers. It must not use a request, or the request's header, once
-	// it has returned. The request's context ends with the Listener, not when
+	// Handler answers. It must not change a request's header, nor use it or the
+	// request once it has returned. The request's context ends with the Listener, not when
 	// the client hangs up. Needed.
 	Handler http.Handler
 	// Takes tells by its head alone whether a request is for Handler. Needed.
@@ -30,7 +30,8 @@ type Config struct {
 	// MaxBody is how many bytes of a body Handler gets at the most.
 	MaxBody int
 	// Header, Read and Write are as in http.Server; zero means no bound. A
-	// connection may wait for a request as long as Idle, and half of it at least.
+	// connection may wait for a request as long as Idle, an answer may take as long
+	// as Write, and half of it at least.
 	Header, Read, Write, Idle time.Duration
 	// Log gets what goes wrong; nil means slog.Default().
 	Log *slog.Logger

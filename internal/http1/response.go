@@ -53,9 +53,9 @@ func (r *response) Write(p []byte) (int, error) {
 }
 
 // text is the whole answer; it is valid until begin.
-func (r *response) text() []byte {
+func (r *response) text(now time.Time) []byte {
 	r.WriteHeader(http.StatusOK)
-	r.head = r.appendHead(r.head[:0])
+	r.head = r.appendHead(r.head[:0], now)
 	start := roomForHead - len(r.head)
 	if start < 0 {
 		return append(r.head, r.all[roomForHead:]...)
@@ -64,7 +64,7 @@ func (r *response) text() []byte {
 	return r.all[start:]
 }
 
-func (r *response) appendHead(out []byte) []byte {
+func (r *response) appendHead(out []byte, now time.Time) []byte {
 	out = strconv.AppendInt(append(out, "HTTP/1.1 "...), int64(r.status), 10)
 	out = append(append(append(out, ' '), http.StatusText(r.status)...), "\r\n"...)
 	for name, values := range r.header {
@@ -75,7 +75,7 @@ func (r *response) appendHead(out []byte) []byte {
 	if r.last {
 		out = append(out, "Connection: close\r\n"...)
 	}
-	out = append(append(append(out, "Date: "...), date()...), "\r\n"...)
+	out = append(append(append(out, "Date: "...), date(now)...), "\r\n"...)
 	if r.status == http.StatusNoContent || r.status == http.StatusNotModified { // these have no body
 		r.all = r.all[:roomForHead]
 		return append(out, "\r\n"...)
@@ -88,7 +88,7 @@ var newlines = strings.NewReplacer("\n", " ", "\r", " ")
 
 func appendHeader(out []byte, name string, values []string) []byte {
 	for _, v := range values {
-		if strings.ContainsAny(v, "\r\n") {
+		if strings.IndexByte(v, '\n') >= 0 || strings.IndexByte(v, '\r') >= 0 {
 			v = newlines.Replace(v)
 		}
 		out = append(append(append(append(append(out, name...), ": "...), v...), '\r'), '\n')
@@ -105,8 +105,7 @@ type second struct {
 var lastSecond atomic.Pointer[second]
 
 // date is the value of the header Date, which changes once in a second.
-func date() string {
-	now := time.Now()
+func date(now time.Time) string {
 	if s := lastSecond.Load(); s != nil && s.unix == now.Unix() {
 		return s.text
 	}
