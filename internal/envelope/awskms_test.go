@@ -120,7 +120,7 @@ func TestAWSKMSOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	service.SetDown(true)
-	if got, err := key.Open(sealed.Ciphertext, "here"); err != nil || string(got) != "swordfish" {
+	if got, err := key.Open(nil, sealed.Ciphertext, []byte("here")); err != nil || string(got) != "swordfish" {
 		t.Errorf("opening: %v", err)
 	}
 	if _, err := k.Open(t.Context(), sealed, "here"); err == nil || errors.Is(err, envelope.ErrAccessDenied) || errors.Is(err, envelope.ErrWrongPlace) {

@@ -88,7 +88,7 @@ func (k *Keyring) Open(ctx context.Context, s Sealed, boundTo string) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	return key.Open(s.Ciphertext, boundTo)
+	return key.Open(nil, s.Ciphertext, []byte(boundTo))
 }
 
 // DataKey unwraps the data key of a sealed value, so that the value can be
@@ -147,9 +147,10 @@ func (k *Keyring) Rewrap(ctx context.Context, s Sealed, boundTo string) (Sealed,
 // DataKey opens one sealed value. It prints as [redacted].
 type DataKey struct{ aead cipher.AEAD }
 
-// Open returns what was sealed for the place boundTo, or ErrWrongPlace.
-func (d *DataKey) Open(ciphertext []byte, boundTo string) ([]byte, error) {
-	plaintext, err := d.aead.Open(nil, nil, ciphertext, []byte(boundTo))
+// Open appends to dst what was sealed for the place boundTo, or returns
+// ErrWrongPlace.
+func (d *DataKey) Open(dst, ciphertext, boundTo []byte) ([]byte, error) {
+	plaintext, err := d.aead.Open(dst, nil, ciphertext, boundTo)
 	if err != nil {
 		return nil, ErrWrongPlace
 	}

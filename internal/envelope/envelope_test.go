@@ -203,7 +203,7 @@ func TestDataKeyOutlivesItsMaterial(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []envelope.Sealed{sealed, again} {
-		if got, err := key.Open(s.Ciphertext, "here"); err != nil || string(got) != "swordfish" {
+		if got, err := key.Open(nil, s.Ciphertext, []byte("here")); err != nil || string(got) != "swordfish" {
 			t.Errorf("opening: %v", err)
 		}
 		checkOpens(t, k, s) // what was read just before it was retired

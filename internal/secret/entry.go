@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -219,20 +220,39 @@ func (e *Entry) isCurrent(sel Selector) bool {
 }
 
 func (v *Vault) openCurrent(ctx context.Context, e *Entry) (Value, error) {
-	at := place(e.ARN, e.current.ID)
 	key := e.key.Load()
 	if key == nil {
 		var err error
-		if key, err = v.keys.DataKey(ctx, e.current.sealed, at); err != nil {
+		if key, err = v.keys.DataKey(ctx, e.current.sealed, place(e.ARN, e.current.ID)); err != nil {
 			return Value{}, openFault(e.current, err)
 		}
 		e.key.Store(key)
 	}
-	plain, err := key.Open(e.current.sealed.Ciphertext, at)
+	o := openings.Get().(*opening)
+	defer o.done()
+	o.place = appendPlace(o.place[:0], e.ARN, e.current.ID)
+	plain, err := key.Open(o.plain[:0], e.current.sealed.Ciphertext, o.place)
 	if err != nil {
 		return Value{}, openFault(e.current, err)
 	}
-	return e.current.value(plain), nil
+	o.plain = plain
+	return e.current.copied(plain), nil
+}
+
+// opening is memory in which a value is opened, and the place that it is bound to.
+type opening struct{ place, plain []byte }
+
+// keptOpening is the most bytes that an opening keeps for the next value.
+const keptOpening = 4 << 10
+
+var openings = sync.Pool{New: func() any { return &opening{place: make([]byte, 0, 256), plain: make([]byte, 0, 512)} }}
+
+// done gives the memory back, without the value.
+func (o *opening) done() {
+	clear(o.plain)
+	if cap(o.plain) <= keptOpening {
+		openings.Put(o)
+	}
 }
 
 // readOther reads a version that is not the current one, of a secret that is

@@ -64,7 +64,11 @@ const (
 // Reserved reports whether the version has no value yet.
 func (v *Version) Reserved() bool { return v.kind == reserved }
 
-func place(arn ARN, id VersionID) string { return string(arn) + "|" + string(id) }
+func place(arn ARN, id VersionID) string { return string(appendPlace(nil, arn, id)) }
+
+func appendPlace(dst []byte, arn ARN, id VersionID) []byte {
+	return append(append(append(dst, arn...), '|'), id...)
+}
 
 // markBytes is how much of a ciphertext tells it from every other: it begins with
 // a random nonce.
@@ -112,6 +116,14 @@ func (v *Version) value(plain []byte) Value {
 	}
 	s := string(plain)
 	return Value{Text: &s}
+}
+
+// copied is value of something that does not last.
+func (v *Version) copied(plain []byte) Value {
+	if v.kind == binary {
+		plain = bytes.Clone(plain)
+	}
+	return v.value(plain)
 }
 
 // TakenError says that a ClientRequestToken is already the id of a version with
