@@ -106,7 +106,31 @@ func appendChain(b []byte, start int, before link) ([]byte, link) {
 }
 
 // appendTime writes a time in UTC with milliseconds.
-func appendTime(b []byte, t time.Time) []byte { return t.UTC().AppendFormat(b, timeFormat) }
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, timeFormat)
+	}
+	hour, minute, second := t.Clock()
+	b = append(appendDigits(b, 4, year), '-')
+	b = append(appendDigits(b, 2, int(month)), '-')
+	b = append(appendDigits(b, 2, day), 'T')
+	b = append(appendDigits(b, 2, hour), ':')
+	b = append(appendDigits(b, 2, minute), ':')
+	b = append(appendDigits(b, 2, second), '.')
+	return append(appendDigits(b, 3, t.Nanosecond()/int(time.Millisecond)), 'Z')
+}
+
+// appendDigits writes a number with leading zeros.
+func appendDigits(b []byte, digits, n int) []byte {
+	b = append(b, "0000"[:digits]...)
+	for i := len(b) - 1; n > 0; i-- {
+		b[i] += byte(n % 10)
+		n /= 10
+	}
+	return b
+}
 
 // appendIf appends a member unless it is empty.
 func appendIf(b []byte, name, value string, most int) []byte {
