@@ -76,6 +76,9 @@ func (s *Server) verifier() func(*http.Request, []byte) (iam.Caller, error) {
 	lasting := &iam.Verifier{Keys: s.accessKeys, Now: s.config.Now}
 	temporary := &iam.Verifier{Keys: &s.sessions, Now: time.Now}
 	return func(r *http.Request, body []byte) (iam.Caller, error) {
+		if s.sessions.None() && !s.config.Dev {
+			return s.used(lasting.Verify(r, body))
+		}
 		scope, _ := iam.ScopeOf(r)
 		_, notOurs := s.sessions.Lookup(r.Context(), scope.AccessKeyID)
 		switch {
@@ -84,12 +87,16 @@ func (s *Server) verifier() func(*http.Request, []byte) (iam.Caller, error) {
 		case s.config.Dev:
 			return s.trusted(r, scope.AccessKeyID), nil
 		}
-		c, err := lasting.Verify(r, body)
-		if err == nil {
-			s.accessKeys.Used(&c, s.now())
-		}
-		return c, err
+		return s.used(lasting.Verify(r, body))
 	}
+}
+
+// used notes that the key of a caller was used.
+func (s *Server) used(c iam.Caller, err error) (iam.Caller, error) {
+	if err == nil {
+		s.accessKeys.Used(&c, s.now())
+	}
+	return c, err
 }
 
 // trusted names the caller of a request to a dev server: whom its access key

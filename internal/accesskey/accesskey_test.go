@@ -236,7 +236,7 @@ func TestListGoesByPages(t *testing.T) {
 	}
 	create(t, s, Key{Account: "111122223333", UserName: "app"}, 0)
 	create(t, s, Key{Account: operators, UserName: "other"}, 0)
-	ctx := iam.WithCaller(t.Context(), iam.Caller{Principal: iam.User(operators, "boss")})
+	ctx := iam.WithCaller(t.Context(), &iam.Caller{Principal: iam.User(operators, "boss")})
 	seen := map[string]bool{}
 	in := keyturnapi.ListAccessKeysInput{UserName: "app", MaxItems: 2}
 	for pages := 1; ; pages++ {

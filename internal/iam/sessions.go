@@ -35,6 +35,13 @@ func (s *Sessions) Revoke(accessKeyID string) {
 	delete(s.active, accessKeyID)
 }
 
+// None reports whether there are no credentials.
+func (s *Sessions) None() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.active) == 0
+}
+
 // Lookup implements Keys.
 func (s *Sessions) Lookup(_ context.Context, accessKeyID string) (Credential, error) {
 	s.mu.RLock()

@@ -79,6 +79,7 @@ type call struct {
 	op        *operation
 	body      []byte
 	in        any
+	caller    iam.Caller
 	event     audit.Event
 	spare     *buffers // memory that is cleared when the answer is written
 }
@@ -180,18 +181,17 @@ func (h *handler) serve(w http.ResponseWriter, c *call) (answer, error) {
 	if err := c.readBody(w); err != nil {
 		return answer{}, err
 	}
-	caller, err := h.verify(c)
-	if err != nil {
+	if err := h.verify(c); err != nil {
 		return answer{}, err
 	}
-	c.identified(&caller)
+	c.identified(&c.caller)
 	if err := c.service.protocol.decode(c); err != nil {
 		return answer{}, err
 	}
-	ctx := audit.WithEvent(iam.WithCaller(c.request.Context(), caller), &c.event)
+	ctx := audit.WithEvent(iam.WithCaller(c.request.Context(), &c.caller), &c.event)
 	out, err := c.op.run(ctx, c.in, func(res iam.Resource) error {
 		c.event.Resource = res.ARN
-		return h.Guard.Check(ctx, caller, c.op.iamAction, res)
+		return h.Guard.Check(ctx, c.caller, c.op.iamAction, res)
 	})
 	if err != nil {
 		return answer{}, err
@@ -204,17 +204,17 @@ func (h *handler) serve(w http.ResponseWriter, c *call) (answer, error) {
 
 // verify names the caller, who must have signed for this very service: a
 // signature for one service is no permission to speak to another.
-func (h *handler) verify(c *call) (iam.Caller, error) {
-	caller, err := h.Verify(c.request, c.body)
-	if err != nil {
-		return iam.Caller{}, err
+func (h *handler) verify(c *call) (err error) {
+	if c.caller, err = h.Verify(c.request, c.body); err != nil {
+		return err
 	}
+	caller := &c.caller
 	if caller.Service != "" && caller.Service != c.service.Name {
-		return iam.Caller{}, iam.ErrInvalidSignature.Errorf("Credential should be scoped to correct service: '%s'.", c.service.Name)
+		return iam.ErrInvalidSignature.Errorf("Credential should be scoped to correct service: '%s'.", c.service.Name)
 	}
 	caller.RequestID, caller.UserAgent = c.requestID, c.request.UserAgent()
-	caller.SourceIP, caller.Secure, caller.Now = sourceIP(c.request), c.request.TLS != nil, h.Now()
-	return caller, nil
+	caller.SourceIP, caller.Secure, caller.Now = c.event.SourceIP, c.request.TLS != nil, h.Now()
+	return nil
 }
 
 // sourceIP is the address that the connection comes from. Headers that claim

@@ -77,7 +77,7 @@ func (h *handler) act(ctx context.Context, c *call, caller iam.Caller) (out any,
 			err = errors.New("panic")
 		}
 	}()
-	ctx = audit.WithEvent(iam.WithCaller(ctx, caller), &c.event)
+	ctx = audit.WithEvent(iam.WithCaller(ctx, &caller), &c.event)
 	out, err = c.op.run(ctx, c.in, func(res iam.Resource) error {
 		c.event.Resource = res.ARN
 		return h.Guard.Check(ctx, caller, c.op.iamAction, res)
