@@ -200,7 +200,7 @@ func init() {
 // collector as serve has them.
 func benchServe(kind string) error {
 	debug.SetGCPercent(200)
-	debug.SetMemoryLimit(80 << 20)
+	debug.SetMemoryLimit(64 << 20)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	h, err := benchHandler(ctx, kind)

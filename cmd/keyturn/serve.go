@@ -139,11 +139,11 @@ func isLoopback(host string) bool {
 // The heap may grow to three times what is alive, which halves the work of the
 // garbage collector, but for softMemory: from so many bytes on it collects more
 // eagerly. What a server of many secrets keeps in memory takes less than half of
-// that; the rest of a process, mostly SQLite's pages, comes on top. GOGC and
-// GOMEMLIMIT in the environment override them.
+// that; the rest of a process, the program itself and SQLite's pages, takes up to
+// 80 MB on top. GOGC and GOMEMLIMIT in the environment override them.
 const (
 	heapGrowth = 200 // percent
-	softMemory = 80 << 20
+	softMemory = 64 << 20
 )
 
 func boundMemory() {

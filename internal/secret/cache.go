@@ -16,8 +16,8 @@ import (
 const (
 	// cacheBytes bounds what the entries of a Vault may hold in memory; each is
 	// counted by an estimate that errs upwards.
-	cacheBytes = 32 << 20
-	cacheParts = 64
+	cacheBytes = 28 << 20
+	cacheParts = 32
 	// maxAge is how long a data key serves after it was unwrapped, so that one
 	// which AWS KMS no longer unwraps does not serve for ever.
 	maxAge = 5 * time.Minute
