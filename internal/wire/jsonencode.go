@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // appendJSON appends v as json.Marshal writes it with wireJSON, in less than half
@@ -67,7 +66,7 @@ func makePlan(t reflect.Type) encoder {
 	}
 	switch t.Kind() {
 	case reflect.String:
-		return func(dst []byte, v reflect.Value) ([]byte, error) { return jsontext.AppendQuote(dst, v.String()) }
+		return func(dst []byte, v reflect.Value) ([]byte, error) { return appendQuoted(dst, v.String()) }
 	case reflect.Bool:
 		return func(dst []byte, v reflect.Value) ([]byte, error) { return strconv.AppendBool(dst, v.Bool()), nil }
 	case reflect.Int32, reflect.Int64:
@@ -98,7 +97,7 @@ func appendStages(dst []byte, v reflect.Value) (_ []byte, err error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = jsontext.AppendQuote(dst, id); err != nil {
+		if dst, err = appendQuoted(dst, id); err != nil {
 			return dst, err
 		}
 		if dst, err = appendStrings(append(dst, ':'), stages[id]); err != nil {
@@ -114,7 +113,7 @@ func appendStrings(dst []byte, all []string) (_ []byte, err error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = jsontext.AppendQuote(dst, s); err != nil {
+		if dst, err = appendQuoted(dst, s); err != nil {
 			return dst, err
 		}
 	}

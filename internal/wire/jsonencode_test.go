@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 	"time"
@@ -109,6 +110,34 @@ func BenchmarkEncode(b *testing.B) {
 			if _, err := json.Marshal(out, wireJSON); err != nil {
 				b.Fatal(err)
 			}
+		}
+	})
+}
+
+// Every byte at every place of strings around the length of a word.
+func TestQuotedAsByJSONText(t *testing.T) {
+	for length := 1; length < 20; length++ {
+		for at := range length {
+			for c := range 256 {
+				raw := bytes.Repeat([]byte("a"), length)
+				raw[at] = byte(c)
+				got, gotErr := appendQuoted([]byte("x"), string(raw))
+				want, wantErr := jsontext.AppendQuote([]byte("x"), raw)
+				if string(got) != string(want) || (gotErr == nil) != (wantErr == nil) {
+					t.Fatalf("%q: got %s, %v, want %s, %v", raw, got, gotErr, want, wantErr)
+				}
+			}
+		}
+	}
+}
+
+func FuzzQuoted(f *testing.F) {
+	f.Add("plain text of some length \x7f")
+	f.Fuzz(func(t *testing.T, s string) {
+		got, gotErr := appendQuoted(nil, s)
+		want, wantErr := jsontext.AppendQuote(nil, s)
+		if string(got) != string(want) || (gotErr == nil) != (wantErr == nil) {
+			t.Fatalf("got %s, %v, want %s, %v", got, gotErr, want, wantErr)
 		}
 	})
 }
