@@ -259,7 +259,7 @@ func TestVerifierForgetsAReplacedSecret(t *testing.T) {
 func TestSigningKeysAreBounded(t *testing.T) {
 	var k signingKeys
 	for i := range 3 * maxDerived {
-		k.keep(Scope{AccessKeyID: strconv.Itoa(i)}, "secret", signingKey{})
+		k.keep(Scope{AccessKeyID: strconv.Itoa(i)}, &signingKey{})
 	}
 	if n := len(k.byScope); n > maxDerived {
 		t.Errorf("%d keys are kept, want at most %d", n, maxDerived)

@@ -1,7 +1,6 @@
 package iam
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -80,27 +79,14 @@ func (v *Verifier) checkSignature(r *http.Request, body []byte, c *claim, secret
 	if !known {
 		key = deriveKey(c.Scope, secret)
 	}
-	want := hexMAC(key[:], c, hexSum(canonical))
+	want := key.sign(c, hexSum(canonical))
 	if subtle.ConstantTimeCompare(want[:], []byte(c.signature)) != 1 {
 		return ErrInvalidSignature.Errorf(textMismatch)
 	}
 	if !known {
-		v.derived.keep(c.Scope, secret, key)
+		v.derived.keep(c.Scope, key)
 	}
 	return nil
-}
-
-// hexMAC signs the string to sign.
-func hexMAC(key []byte, c *claim, canonicalHash [2 * sha256.Size]byte) (out [2 * sha256.Size]byte) {
-	var buf [256]byte
-	text := append(append(buf[:0], algorithm+"\n"...), c.date...)
-	text = append(append(append(text, '\n'), c.scopeText...), '\n')
-	text = append(text, canonicalHash[:]...)
-	mac := hmac.New(sha256.New, key)
-	mac.Write(text)
-	var sum [sha256.Size]byte
-	hex.Encode(out[:], mac.Sum(sum[:0]))
-	return out
 }
 
 func hexSum(b []byte) (out [2 * sha256.Size]byte) {
