@@ -49,6 +49,10 @@ func (d dsn) open() (*engine, error) {
 }
 
 func (e *engine) open(file string) error {
+	vfs, err := gathering()
+	if err != nil {
+		return err
+	}
 	name, err := e.text(file)
 	if err != nil {
 		return err
@@ -60,7 +64,7 @@ func (e *engine) open(file string) error {
 	}
 	defer e.free(out)
 	rc := sqlite3.Xsqlite3_open_v2(e.tls, name, out,
-		sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_URI, 0)
+		sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_URI, vfs)
 	e.db = word(out) // there is one also after a failure, to tell it
 	if rc != sqlite3.SQLITE_OK {
 		return e.fault(rc)

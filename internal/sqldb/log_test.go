@@ -1,6 +1,7 @@
 package sqldb_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -94,4 +95,34 @@ func crash(t *testing.T, path string) string {
 		}
 	}
 	return left
+}
+
+// A transaction that is larger than what the log's file gathers, and than the
+// pages that a connection keeps, is found after a crash; one that was taken back
+// is not.
+func TestLogOfLargeTransactions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	pages := sqldb.Schema{Name: "pages", Steps: []string{`CREATE TABLE pages (n BIGINT PRIMARY KEY, b BYTEA)`}}
+	db := open(t, path, numbers, pages)
+	no := errors.New("no")
+	for n := range 6 {
+		err := db.Write(t.Context(), func(tx *sqldb.Tx) error {
+			if _, err := tx.Exec(t.Context(), `INSERT INTO pages (n, b) VALUES ($1, zeroblob(12000000))`, n); err != nil {
+				return err
+			}
+			if err := insert(t.Context(), n)(tx); err != nil || n%2 == 0 {
+				return err
+			}
+			return no
+		})
+		if n%2 == 1 && !errors.Is(err, no) || n%2 == 0 && err != nil {
+			t.Fatal(err)
+		}
+		if got := count(t, open(t, crash(t, path), numbers, pages)); got != n/2+1 {
+			t.Errorf("%d rows after transaction %d, want %d", got, n, n/2+1)
+		}
+	}
+	if got := count(t, db); got != 3 {
+		t.Errorf("%d rows, want 3", got)
+	}
 }
