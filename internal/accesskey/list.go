@@ -56,7 +56,7 @@ func selectKeys(ctx context.Context, tx *sqldb.Tx, f filter) (keys []Key, err er
 	return keys, rows.Err()
 }
 
-func scan(rows *sql.Rows) (k Key, err error) {
+func scan(rows *sqldb.Rows) (k Key, err error) {
 	var policies string
 	var created, expires, used sql.NullInt64
 	var region, service sql.NullString

@@ -144,7 +144,7 @@ func (s *Scheduler) Runs(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, limi
 	return all, rows.Err()
 }
 
-func scanRun(rows *sql.Rows) (Run, error) {
+func scanRun(rows *sqldb.Rows) (Run, error) {
 	var r Run
 	var started int64
 	var ended sql.NullInt64

@@ -57,7 +57,7 @@ func (s *Scheduler) Watch(ctx context.Context, tx *sqldb.Tx, limit int) ([]Watch
 	return all, s.dropStale(ctx, tx, all, drifting)
 }
 
-func scanWatched(rows *sql.Rows, now time.Time) (w Watched, version secret.VersionID, err error) {
+func scanWatched(rows *sqldb.Rows, now time.Time) (w Watched, version secret.VersionID, err error) {
 	var last, due, dueBy sql.NullInt64
 	var enabled bool
 	var drift string

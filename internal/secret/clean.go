@@ -99,7 +99,7 @@ func oldest(ctx context.Context, tx *sqldb.Tx, arn ARN, limit int) ([]VersionID,
 	return versionIDs(rows)
 }
 
-func versionIDs(rows *sql.Rows) ([]VersionID, error) {
+func versionIDs(rows *sqldb.Rows) ([]VersionID, error) {
 	defer rows.Close()
 	var all []VersionID
 	for rows.Next() {

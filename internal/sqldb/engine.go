@@ -1,8 +1,6 @@
 package sqldb
 
 import (
-	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -13,10 +11,10 @@ import (
 )
 
 // engine is one connection to SQLite, for one goroutine at a time. It stands in
-// the place of the library's own driver, which asks for the names of columns and
-// parameters anew each time that a statement runs, and copies each argument into
-// memory of its own: for the short statements here that takes as long as they do.
-// database/sql uses it to read rows; all else calls it directly.
+// the place of database/sql and the library's own driver, which asks for the names
+// of columns and parameters anew each time that a statement runs, and copies each
+// argument into memory of its own: for the short statements here that takes as
+// long as they do.
 type engine struct {
 	tls   *libc.TLS
 	db    uintptr               // sqlite3 *
@@ -29,20 +27,14 @@ type dsn struct {
 	pragmas []string
 }
 
-// Connect opens a connection, for database/sql.
-func (d dsn) Connect(context.Context) (driver.Conn, error) { return d.open() }
-
-// Driver is nil: nobody asks for it.
-func (d dsn) Driver() driver.Driver { return nil }
-
 func (d dsn) open() (*engine, error) {
 	e := &engine{tls: libc.NewTLS(), ready: map[string]*statement{}}
 	if err := e.open(d.file); err != nil {
-		return nil, errors.Join(err, e.Close())
+		return nil, errors.Join(err, e.close())
 	}
 	for _, p := range d.pragmas {
 		if _, err := e.run("PRAGMA "+p, nil); err != nil {
-			return nil, errors.Join(fmt.Errorf("setting %s: %w", p, err), e.Close())
+			return nil, errors.Join(fmt.Errorf("setting %s: %w", p, err), e.close())
 		}
 	}
 	return e, nil
@@ -73,8 +65,8 @@ func (e *engine) open(file string) error {
 	return nil
 }
 
-// Close ends the connection.
-func (e *engine) Close() error {
+// close ends the connection.
+func (e *engine) close() error {
 	for _, s := range e.ready {
 		s.close()
 	}
@@ -90,29 +82,13 @@ func (e *engine) Close() error {
 	return nil
 }
 
-// Prepare is not used: QueryContext keeps statements.
-func (e *engine) Prepare(string) (driver.Stmt, error) { return nil, driver.ErrSkip }
-
-// Begin is not used: transactions are begun by their text.
-func (e *engine) Begin() (driver.Tx, error) { return nil, driver.ErrSkip }
-
-// CheckNamedValue makes an argument one of those that bind takes.
-func (e *engine) CheckNamedValue(v *driver.NamedValue) (err error) {
-	v.Value, err = argument(v.Value)
-	return err
-}
-
-// QueryContext runs a statement that returns rows.
-func (e *engine) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+// query begins to run a statement that returns rows, kept prepared.
+func (e *engine) query(query string, args []any) (*Rows, error) {
 	s, err := e.statement(query)
 	if err != nil {
 		return nil, err
 	}
-	values := make([]any, len(args))
-	for i, a := range args {
-		values[i] = a.Value
-	}
-	return s.query(values)
+	return s.query(args)
 }
 
 // exec runs a statement to its end, kept prepared.

@@ -49,6 +49,38 @@ func TestArgumentsComeBack(t *testing.T) {
 	}
 }
 
+// What a column is read into, beside sql.Scanners.
+func TestColumnsAreRead(t *testing.T) {
+	inTx(t, func(tx *sqldb.Tx) error {
+		var s string
+		var named name
+		var i int
+		var small int8
+		var f float64
+		var b bool
+		var none, some *int64
+		var v any
+		var bytes []byte
+		row := tx.QueryRow(t.Context(), `SELECT 7, 'n', 7, 7, 1.5, 1, NULL, 7, 'v', x'00ff'`)
+		if err := row.Scan(&s, &named, &i, &small, &f, &b, &none, &some, &v, &bytes); err != nil {
+			return err
+		}
+		if s != "7" || named != "n" || i != 7 || small != 7 || f != 1.5 || !b || none != nil || *some != 7 || v != "v" || string(bytes) != "\x00\xff" {
+			t.Errorf("%q %q %d %d %v %v %v %d %v %x", s, named, i, small, f, b, none, *some, v, bytes)
+		}
+		for text, to := range map[string]any{
+			`SELECT NULL`: new(string), `SELECT NULL AS a`: new(int64), `SELECT NULL AS b`: new(bool), `SELECT NULL AS c`: new(name),
+			`SELECT 'x'`: new(int64), `SELECT 'x' AS a`: new(int), `SELECT 300`: new(int8), `SELECT 2`: new(bool),
+			`SELECT 1.5`: new(int64), `SELECT 1, 2`: new(int64), `SELECT 1`: int64(0),
+		} {
+			if err := tx.QueryRow(t.Context(), text).Scan(to); err == nil {
+				t.Errorf("%s into a %T: no error", text, to)
+			}
+		}
+		return nil
+	})
+}
+
 // A parameter takes the argument that it names, wherever it stands.
 func TestParametersNameTheirArguments(t *testing.T) {
 	inTx(t, func(tx *sqldb.Tx) error {

@@ -1,8 +1,6 @@
 package sqldb
 
 import (
-	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -11,36 +9,27 @@ import (
 // session is one connection with every text that it ran prepared: SQLite takes
 // longer to read a text than to find a row. The texts are constants of this
 // program, so their number is bounded. One transaction has it at a time.
-type session struct {
-	conn   *sql.Conn
-	engine *engine // of conn
-}
+type session struct{ engine *engine }
 
 // openSessions opens so many connections.
-func openSessions(ctx context.Context, handle *sql.DB, n int) (chan *session, error) {
-	handle.SetMaxOpenConns(n)
-	handle.SetMaxIdleConns(n)
+func openSessions(d dsn, n int) (chan *session, error) {
 	all := make(chan *session, n)
 	for range n {
-		s, err := openSession(ctx, handle)
+		e, err := d.open()
 		if err != nil {
-			return nil, fmt.Errorf("opening the database: %w", err)
+			close(all)
+			return nil, errors.Join(fmt.Errorf("opening the database: %w", err), closeAll(all))
 		}
-		all <- s
+		all <- &session{e}
 	}
 	return all, nil
 }
 
-func openSession(ctx context.Context, handle *sql.DB) (*session, error) {
-	conn, err := handle.Conn(ctx)
-	if err != nil {
-		return nil, err
+func closeAll(all <-chan *session) (err error) {
+	for s := range all {
+		err = errors.Join(err, s.engine.close())
 	}
-	s := &session{conn: conn}
-	return s, conn.Raw(func(c any) error {
-		s.engine = c.(*engine)
-		return nil
-	})
+	return err
 }
 
 // run runs a text without arguments or rows, such as BEGIN.
@@ -73,15 +62,13 @@ func (s *session) inTransaction() bool {
 	return s.run("COMMIT") != nil
 }
 
-func (s *session) close() error { return s.conn.Close() }
-
 // closeSessions waits for those that are in use.
 func closeSessions(all chan *session) error {
 	var errs []error
 	for range cap(all) {
 		select {
 		case s := <-all:
-			errs = append(errs, s.close())
+			errs = append(errs, s.engine.close())
 		case <-time.After(closeWait):
 			errs = append(errs, errors.New("closing the database: a reader does not end"))
 		}

@@ -36,7 +36,6 @@ var ErrClosed = errors.New("the database is closed")
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	path    string
-	handles []*sql.DB
 	writer  chan *session // one; the same as readers for a database in memory
 	readers chan *session
 	now     func() time.Time
@@ -68,31 +67,25 @@ type DB struct {
 func Open(ctx context.Context, path string, now func() time.Time, schemas ...Schema) (*DB, error) {
 	db := &DB{path: path, now: now, queue: make(chan *write, maxBatch), lead: make(chan struct{}, 1)}
 	db.closing.begun = make(chan struct{})
-	if err := db.open(context.WithoutCancel(ctx), path); err != nil {
-		return nil, errors.Join(err, db.closeHandles())
+	if err := db.open(path); err != nil {
+		return nil, errors.Join(err, db.closeSessions())
 	}
 	if err := db.migrate(ctx, schemas); err != nil {
-		return nil, errors.Join(err, db.closeHandles())
+		return nil, errors.Join(err, db.closeSessions())
 	}
 	return db, nil
 }
 
-func (db *DB) open(ctx context.Context, path string) (err error) {
-	if db.writer, err = db.openHandle(ctx, newDSN(path, writerCache), 1); err != nil {
+func (db *DB) open(path string) (err error) {
+	if db.writer, err = openSessions(newDSN(path, writerCache), 1); err != nil {
 		return err
 	}
 	if path == ":memory:" { // a second connection would be a second database
 		db.readers = db.writer
 		return nil
 	}
-	db.readers, err = db.openHandle(ctx, newDSN(path, readerCache), 2*runtime.GOMAXPROCS(0))
+	db.readers, err = openSessions(newDSN(path, readerCache), 2*runtime.GOMAXPROCS(0))
 	return err
-}
-
-func (db *DB) openHandle(ctx context.Context, d dsn, sessions int) (chan *session, error) {
-	handle := sql.OpenDB(d)
-	db.handles = append(db.handles, handle)
-	return openSessions(ctx, handle, sessions)
 }
 
 // The most memory that a connection keeps pages in, in KiB. That of a reader is
@@ -130,16 +123,13 @@ func (db *DB) Close() error {
 	close(db.closing.begun)
 	db.closing.writers.Wait()
 	db.crew.Wait()
-	return db.closeHandles()
+	return db.closeSessions()
 }
 
-func (db *DB) closeHandles() error {
+func (db *DB) closeSessions() error {
 	errs := []error{closeSessions(db.readers)}
 	if db.writer != db.readers {
 		errs = append(errs, closeSessions(db.writer))
-	}
-	for _, h := range db.handles {
-		errs = append(errs, h.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -192,13 +182,15 @@ func (tx *Tx) Exec(_ context.Context, query string, args ...any) (sql.Result, er
 
 // Query runs a statement that returns rows. Close them before the same text is
 // run again in this transaction.
-func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return tx.session.conn.QueryContext(context.WithoutCancel(ctx), query, args...)
+func (tx *Tx) Query(_ context.Context, query string, args ...any) (*Rows, error) {
+	return tx.session.engine.query(query, args)
 }
 
-// QueryRow runs a statement that returns at most one row.
-func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	return tx.session.conn.QueryRowContext(context.WithoutCancel(ctx), query, args...)
+// QueryRow runs a statement that returns at most one row, which Scan must be
+// called for.
+func (tx *Tx) QueryRow(_ context.Context, query string, args ...any) Row {
+	rows, err := tx.session.engine.query(query, args)
+	return Row{rows, err}
 }
 
 // Now is the time that a transaction would have.

@@ -4,7 +4,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strconv"
 
@@ -15,10 +14,10 @@ import (
 // statement is one prepared statement of an engine.
 type statement struct {
 	*engine
-	handle  uintptr  // sqlite3_stmt *
-	params  []int    // of each parameter: which argument it takes
-	columns []string // of a result
-	busy    bool     // rows of it are being read
+	handle  uintptr // sqlite3_stmt *
+	params  []int   // of each parameter: which argument it takes
+	columns int     // of a row
+	busy    bool    // rows of it are being read
 
 	held     uintptr // where texts and bytes of its arguments lie
 	heldSize int
@@ -29,13 +28,10 @@ type statement struct {
 const maxHeld = 16 << 10
 
 func newStatement(e *engine, handle uintptr) *statement {
-	s := &statement{engine: e, handle: handle}
+	s := &statement{engine: e, handle: handle, columns: int(sqlite3.Xsqlite3_column_count(e.tls, handle))}
 	for i := range sqlite3.Xsqlite3_bind_parameter_count(e.tls, handle) {
 		name := libc.GoString(sqlite3.Xsqlite3_bind_parameter_name(e.tls, handle, i+1))
 		s.params = append(s.params, argumentOf(name, int(i)))
-	}
-	for i := range sqlite3.Xsqlite3_column_count(e.tls, handle) {
-		s.columns = append(s.columns, libc.GoString(sqlite3.Xsqlite3_column_name(e.tls, handle, i)))
 	}
 	return s
 }
@@ -213,74 +209,4 @@ func named(v any) (any, error) {
 		return argument(value)
 	}
 	return nil, fmt.Errorf("a %T cannot be stored", v)
-}
-
-// query begins to run the statement, whose rows are read with Next.
-func (s *statement) query(args []any) (*result, error) {
-	if err := s.bind(args); err != nil {
-		return nil, err
-	}
-	r := &result{statement: s, rc: sqlite3.Xsqlite3_step(s.tls, s.handle)}
-	if r.rc != sqlite3.SQLITE_ROW && r.rc != sqlite3.SQLITE_DONE {
-		err := s.fault(r.rc)
-		s.reset()
-		return nil, err
-	}
-	s.busy = true
-	return r, nil
-}
-
-// result is the rows of a statement that runs.
-type result struct {
-	*statement
-	rc     int32 // of the last step
-	read   bool  // the row of the last step
-	closed bool
-}
-
-// Columns returns the names of the columns.
-func (r *result) Columns() []string { return r.columns }
-
-// Close ends the run.
-func (r *result) Close() error {
-	if !r.closed {
-		r.closed = true
-		r.reset()
-	}
-	return nil
-}
-
-// Next reads a row, or returns io.EOF.
-func (r *result) Next(to []driver.Value) error {
-	if r.read && r.rc == sqlite3.SQLITE_ROW {
-		r.rc = sqlite3.Xsqlite3_step(r.tls, r.handle)
-	}
-	r.read = true
-	switch r.rc {
-	case sqlite3.SQLITE_ROW:
-		for i := range to {
-			to[i] = r.column(int32(i))
-		}
-		return nil
-	case sqlite3.SQLITE_DONE:
-		return io.EOF
-	}
-	return r.fault(r.rc)
-}
-
-// column returns a column of the row; bytes of no length are nil.
-func (r *result) column(i int32) driver.Value {
-	switch sqlite3.Xsqlite3_column_type(r.tls, r.handle, i) {
-	case sqlite3.SQLITE_INTEGER:
-		return sqlite3.Xsqlite3_column_int64(r.tls, r.handle, i)
-	case sqlite3.SQLITE_FLOAT:
-		return sqlite3.Xsqlite3_column_double(r.tls, r.handle, i)
-	case sqlite3.SQLITE_TEXT:
-		p := sqlite3.Xsqlite3_column_text(r.tls, r.handle, i)
-		return string(memory(p, int(sqlite3.Xsqlite3_column_bytes(r.tls, r.handle, i))))
-	case sqlite3.SQLITE_BLOB:
-		p := sqlite3.Xsqlite3_column_blob(r.tls, r.handle, i)
-		return append([]byte(nil), memory(p, int(sqlite3.Xsqlite3_column_bytes(r.tls, r.handle, i)))...)
-	}
-	return nil
 }
