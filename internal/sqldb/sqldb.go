@@ -43,6 +43,7 @@ type DB struct {
 	queue chan *write
 	lead  chan struct{} // holds one while a writer commits for those in the queue
 
+	shared           bool           // the last commit was for more than one; of the one who leads
 	commits, written int            // of the one who leads: see tendLog
 	emptying         atomic.Bool    // emptyLog runs
 	crew             sync.WaitGroup // what tendLog began
@@ -268,6 +269,9 @@ func (db *DB) wait(w *write) {
 
 func (db *DB) commitAll() {
 	defer func() { <-db.lead }()
+	if db.shared { // others are likely on their way: a commit for more costs each less
+		runtime.Gosched()
+	}
 	if writes := db.gather(); len(writes) > 0 {
 		db.commit(&batch{db: db, writes: writes})
 	}
@@ -341,6 +345,7 @@ func (db *DB) runBatch(b *batch) (err error) {
 		return fmt.Errorf("beginning to write: %w", err)
 	}
 	now, alone := db.Now(), len(b.writes) == 1
+	db.shared = !alone
 	for _, w := range b.writes {
 		err := w.run(&Tx{session: s, Now: now, after: &w.after, batch: b}, alone)
 		if err != nil || alone && w.failed() {
