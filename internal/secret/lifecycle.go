@@ -38,23 +38,38 @@ type New struct {
 // has ended is purged, and its ARN returned. The version's Slot must have the
 // secret's KMSKeyID.
 func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {
-	if purged, err = v.makeFree(ctx, tx, n, version); err != nil {
-		return "", err
+	done, err := insertSecret(ctx, tx, n)
+	if err == nil && !done { // the name is mostly free, so nobody asks first
+		if purged, err = v.makeFree(ctx, tx, n, version); err != nil {
+			return "", err
+		}
+		_, err = insertSecret(ctx, tx, n)
 	}
-	return purged, v.insertSecret(ctx, tx, n, version)
+	if err != nil {
+		return "", fmt.Errorf("creating a secret: %w", err)
+	}
+	return purged, v.insertRest(ctx, tx, n, version)
 }
 
-func (v *Vault) insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) error {
+// insertSecret reports whether the name was free.
+func insertSecret(ctx context.Context, tx *sqldb.Tx, n New) (bool, error) {
 	now, at := sqldb.Millis(tx.Now), n.ARN.Place()
-	if n.OwningService != "" {
-		n.Tags = append(n.Tags[:len(n.Tags):len(n.Tags)], Tag{Key: ownerTag, Value: n.OwningService})
-	}
-	_, err := change(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
+	res, err := change(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
 			owning_service, tagged, created_at, changed_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)
+		ON CONFLICT (account, region, name) DO NOTHING`,
 		n.ARN, at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, n.OwningService, now)
 	if err != nil {
-		return fmt.Errorf("creating a secret: %w", err)
+		return false, err
+	}
+	count, err := res.RowsAffected()
+	return count == 1, err
+}
+
+// insertRest stores what belongs to a new secret.
+func (v *Vault) insertRest(ctx context.Context, tx *sqldb.Tx, n New, version *Version) error {
+	if n.OwningService != "" {
+		n.Tags = append(n.Tags[:len(n.Tags):len(n.Tags)], Tag{Key: ownerTag, Value: n.OwningService})
 	}
 	for _, t := range n.Tags {
 		if err := v.SetTag(ctx, tx, n.ARN, t); err != nil {
