@@ -19,6 +19,7 @@ type engine struct {
 	tls   *libc.TLS
 	db    uintptr               // sqlite3 *
 	ready map[string]*statement // :: text → statement
+	wrote bool                  // a statement that may change the database has run since this was set to false
 }
 
 // dsn is what a connection is opened with.

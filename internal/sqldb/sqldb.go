@@ -3,8 +3,8 @@
 // which database engine that is.
 //
 // Every write is on disk before Write returns (WAL with synchronous=FULL).
-// Writers that arrive together share one commit, and so one fsync: each runs in
-// a savepoint of its own, so one that fails takes nothing from its neighbours.
+// Writers that arrive together share one commit, and so one fsync. One that fails
+// takes nothing from its neighbours: see runBatch.
 package sqldb
 
 import (
@@ -338,17 +338,35 @@ func (db *DB) commit(b *batch) {
 	}
 }
 
-func (db *DB) runBatch(b *batch) (err error) {
+// runBatch runs the writers without savepoints first: a writer mostly succeeds, or
+// finds before its first change that it cannot. Where one fails after that, all run
+// again, each in a savepoint of its own.
+func (db *DB) runBatch(b *batch) error {
 	s := <-db.writer
 	defer func() { db.writer <- s }()
+	err := db.runOnce(s, b, false)
+	if errors.Is(err, errSpoilt) {
+		err = db.runOnce(s, b, true)
+	}
+	return err
+}
+
+// errSpoilt says that a writer of several has failed and left changes.
+var errSpoilt = errors.New("a writer that failed has changed something")
+
+func (db *DB) runOnce(s *session, b *batch, savepoints bool) error {
 	if err := s.run("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("beginning to write: %w", err)
 	}
 	now, alone := db.Now(), len(b.writes) == 1
 	db.shared = !alone
 	for _, w := range b.writes {
-		err := w.run(&Tx{session: s, Now: now, after: &w.after, batch: b}, alone)
-		if err != nil || alone && w.failed() {
+		w.after = nil
+		err := w.run(&Tx{session: s, Now: now, after: &w.after, batch: b}, savepoints)
+		if alone && w.failed() {
+			return s.rollback()
+		}
+		if err != nil {
 			return errors.Join(err, s.rollback())
 		}
 	}
@@ -356,23 +374,27 @@ func (db *DB) runBatch(b *batch) (err error) {
 	return s.commit()
 }
 
-// run runs one writer, inside a savepoint unless it has the transaction for
-// itself. The error it returns is one that spoils the transaction for everybody;
-// the writer's own error goes to w.err.
-func (w *write) run(tx *Tx, alone bool) error {
+// run runs one writer, inside a savepoint or not. The error it returns is one that
+// spoils the transaction for everybody; the writer's own error goes to w.err.
+func (w *write) run(tx *Tx, savepoint bool) error {
 	if w.err = w.ctx.Err(); w.err != nil {
 		return nil //nolint:nilerr // it is the writer's own error
 	}
-	if alone {
-		w.call(tx)
-		w.err = explain(w.err)
-		return nil
+	if savepoint {
+		return w.runInSavepoint(tx)
 	}
+	tx.session.engine.wrote = false
+	if w.call(tx); w.failed() && tx.session.engine.wrote {
+		return errSpoilt
+	}
+	return nil
+}
+
+func (w *write) runInSavepoint(tx *Tx) error {
 	if err := tx.session.run("SAVEPOINT w"); err != nil {
 		return fmt.Errorf("setting a savepoint: %w", err)
 	}
 	if w.call(tx); w.failed() {
-		w.err = explain(w.err)
 		if err := tx.session.run("ROLLBACK TO w"); err != nil {
 			return fmt.Errorf("rolling back to a savepoint: %w", err)
 		}
@@ -387,7 +409,7 @@ func (w *write) failed() bool { return w.err != nil || w.panicked != nil }
 
 func (w *write) call(tx *Tx) {
 	defer func() { w.panicked = recover() }()
-	w.err = w.fn(tx)
+	w.err = explain(w.fn(tx))
 }
 
 // explain turns a full disk into words that a caller may see: it is the one

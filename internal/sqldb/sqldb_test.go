@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,9 +54,11 @@ func TestWritersStandAlone(t *testing.T) {
 		db := open(t, path, numbers)
 		var wg sync.WaitGroup
 		var wrong = errors.New("wrong")
+		var committed atomic.Int32
 		for i := range 200 {
 			wg.Go(func() {
 				err := db.Write(t.Context(), func(tx *sqldb.Tx) error {
+					tx.OnCommit(func() { committed.Add(1) })
 					if err := insert(t.Context(), i)(tx); err != nil {
 						return err
 					}
@@ -70,8 +73,8 @@ func TestWritersStandAlone(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := count(t, db); n != 150 {
-			t.Errorf("%s: %d rows, want 150", path, n)
+		if n, m := count(t, db), committed.Load(); n != 150 || m != 150 {
+			t.Errorf("%s: %d rows, %d told of the commit, want 150", path, n, m)
 		}
 	}
 }

@@ -17,6 +17,7 @@ type statement struct {
 	handle  uintptr // sqlite3_stmt *
 	params  []int   // of each parameter: which argument it takes
 	columns int     // of a row
+	writes  bool    // it may change the database
 	busy    bool    // rows of it are being read
 
 	held     uintptr // where texts and bytes of its arguments lie
@@ -28,7 +29,8 @@ type statement struct {
 const maxHeld = 16 << 10
 
 func newStatement(e *engine, handle uintptr) *statement {
-	s := &statement{engine: e, handle: handle, columns: int(sqlite3.Xsqlite3_column_count(e.tls, handle))}
+	s := &statement{engine: e, handle: handle, columns: int(sqlite3.Xsqlite3_column_count(e.tls, handle)),
+		writes: sqlite3.Xsqlite3_stmt_readonly(e.tls, handle) == 0}
 	for i := range sqlite3.Xsqlite3_bind_parameter_count(e.tls, handle) {
 		name := libc.GoString(sqlite3.Xsqlite3_bind_parameter_name(e.tls, handle, i+1))
 		s.params = append(s.params, argumentOf(name, int(i)))
@@ -98,6 +100,7 @@ func (s *statement) reset() {
 // bind gives the parameters their arguments. The texts and bytes lie in held
 // until the next run; SQLite makes no copies.
 func (s *statement) bind(args []any) (err error) {
+	s.wrote = s.wrote || s.writes
 	if s.busy {
 		return errors.New("the rows of this text have not been closed")
 	}
