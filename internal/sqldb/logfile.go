@@ -74,10 +74,14 @@ func registerVFS() {
 }
 
 // function is the address by which the library calls f, a function of a package.
-func function[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f})) }
+func function[F any](f F) uintptr {
+	return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f})) //nolint:gosec // as the library makes its own
+}
 
 // method is the function of the library at an address.
-func method[F any](p uintptr) F { return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p})) }
+func method[F any](p uintptr) F {
+	return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p})) //nolint:gosec // as the library calls its own
+}
 
 func openFile(tls *libc.TLS, _, name, file uintptr, flags int32, outFlags uintptr) int32 {
 	open := method[func(*libc.TLS, uintptr, uintptr, uintptr, int32, uintptr) int32]((*sqlite3.Tsqlite3_vfs)(pointer(vfs.system)).FxOpen)

@@ -86,7 +86,7 @@ func (r *Rows) Scan(to ...any) error {
 		return fmt.Errorf("%d columns are read of %d", len(to), r.columns)
 	}
 	for i, p := range to {
-		if err := r.read(int32(i), p); err != nil { //nolint:gosec // a column
+		if err := r.read(int32(i), p); err != nil {
 			return fmt.Errorf("reading column %d: %w", i+1, err)
 		}
 	}
@@ -206,7 +206,7 @@ func (r Row) Scan(to ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	defer r.rows.Close() //nolint:errcheck // it is nil
+	defer r.rows.Close()
 	if !r.rows.Next() {
 		if err := r.rows.Err(); err != nil {
 			return err
