@@ -182,18 +182,32 @@ func savePins(ctx context.Context, tx *sqldb.Tx, arn ARN, pins []pin) error {
 	if len(pins) == 0 {
 		return nil
 	}
-	var args []any
-	var rows []string
-	for i, p := range pins {
-		args = append(args, p.position, p.label, p.version)
-		rows = append(rows, fmt.Sprintf("($1, $%d, $%d, $%d)", 3*i+2, 3*i+3, 3*i+4))
+	args := make([]any, 0, 3*len(pins))
+	for _, p := range pins {
+		args = append(args, p.position, p.label, string(p.version))
 	}
-	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (arn, position, label, version) VALUES `+strings.Join(rows, ", ")+`
+	rows, ok := pinRows[len(pins)]
+	if !ok {
+		rows = rowsOfPins(len(pins))
+	}
+	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (arn, position, label, version) VALUES `+rows+`
 		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position`, arn, args...)
 	if err != nil {
 		return fmt.Errorf("attaching labels: %w", err)
 	}
 	return nil
+}
+
+// pinRows is rowsOfPins of what a new secret has and what a new value moves.
+var pinRows = map[int]string{1: rowsOfPins(1), 2: rowsOfPins(2)}
+
+// rowsOfPins is the placeholders of n labels.
+func rowsOfPins(n int) string {
+	rows := make([]string, n)
+	for i := range rows {
+		rows[i] = fmt.Sprintf("($1, $%d, $%d, $%d)", 3*i+2, 3*i+3, 3*i+4)
+	}
+	return strings.Join(rows, ", ")
 }
 
 // move puts a label on a version. With AWSCURRENT goes AWSPREVIOUS: onto the
