@@ -24,8 +24,8 @@ const (
 )
 
 // change runs a statement that changes a secret's rows; its $1 is the ARN. All
-// writes to the tables of this package go through it or changeValue: they are
-// what keeps the cache from telling of the past.
+// writes to the tables of this package go through it, changeValue or changeAccess:
+// they are what keeps the cache from telling of the past.
 func change(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args ...any) (sql.Result, error) {
 	tx.Touch(arn)
 	return tx.Exec(ctx, query, append([]any{arn}, args...)...)
@@ -39,6 +39,12 @@ func changeValue(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args 
 }
 
 type valueOf ARN
+
+// changeAccess is change for a statement that changes days of access alone. The
+// cache keeps the day of a current version, which Vault.Accessed tells it.
+func changeAccess(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args ...any) (sql.Result, error) {
+	return tx.Exec(ctx, query, append([]any{arn}, args...)...)
+}
 
 // cache keeps the entries of the secrets that are read most, by a hash of the
 // place and name that an ARN and a SecretId have in common. Of two secrets with
@@ -205,6 +211,21 @@ func (p *cachePart) removeValue(hash uint64) {
 	head.bytes = head.entry.size()
 	p.bytes += head.bytes - old.bytes
 	element.Value = head
+}
+
+// accessed notes the day on which the current version of a secret was read.
+func (c *cache) accessed(arn ARN, id VersionID, day time.Time) {
+	p, hash := c.part(keyOf(arn))
+	p.Lock()
+	defer p.Unlock()
+	element := p.entries[hash]
+	if element == nil {
+		return
+	}
+	old := element.Value.(*cached)
+	if e := old.entry; e.ARN == arn && e.current != nil && e.current.ID == id {
+		element.Value = &cached{hash: hash, entry: e.readOn(day), bytes: old.bytes, since: old.since}
+	}
 }
 
 func (p *cachePart) settle(hash uint64) {

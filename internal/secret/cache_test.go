@@ -77,11 +77,26 @@ func (s *shelf) read(id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, value, err := s.vault.Read(context.Background(), e.ARN, secret.Selector{})
+	version, value, err := s.vault.Read(context.Background(), e.ARN, secret.Selector{})
 	if err != nil {
 		return "", err
 	}
-	return *value.Text, nil
+	if !version.AccessedToday(s.now()) {
+		err = s.write(func(tx *sqldb.Tx) error { return s.vault.Accessed(context.Background(), tx, e.ARN, version.ID) })
+	}
+	return *value.Text, err
+}
+
+// The first read of a day changes the day, and nothing for those who read then.
+func TestFirstReadOfADayLeavesTheSecretInMemory(t *testing.T) {
+	s := newShelf(t, time.Now)
+	s.create(1)
+	for range 2 {
+		if got, err := s.read("app/db"); err != nil || got != "1" {
+			t.Errorf("%q, %v", got, err)
+		}
+		_ = s.db.Close() // and nobody asks it any more
+	}
 }
 
 func TestCachedSecretIsGoneWhenItsRecoveryWindowEnds(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,5 +53,5 @@ func checkWrites(t *testing.T, path string, here bool) {
 
 func isChange(call *ast.CallExpr) bool {
 	name, ok := call.Fun.(*ast.Ident)
-	return ok && (name.Name == "change" || name.Name == "changeValue") && len(call.Args) > 3
+	return ok && slices.Contains([]string{"change", "changeValue", "changeAccess"}, name.Name) && len(call.Args) > 3
 }

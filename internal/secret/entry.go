@@ -101,6 +101,15 @@ func (e *Entry) head() *Entry {
 	return &Entry{ARN: e.ARN, Secret: e.Secret, Policy: e.Policy, headOnly: true}
 }
 
+// readOn is e after its current version was read on a day.
+func (e *Entry) readOn(day time.Time) *Entry {
+	version := *e.current
+	version.Accessed = &day
+	now := &Entry{ARN: e.ARN, Secret: e.Secret, Policy: e.Policy, current: &version}
+	now.key.Store(e.key.Load())
+	return now
+}
+
 func (e *Entry) tagged() bool { return e.Secret != nil && e.Secret.Tags != nil }
 
 // entryText reads a secret, a row for each of its labels, and its current version

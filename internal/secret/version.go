@@ -233,13 +233,16 @@ func (v *Version) has(stage string) bool {
 	return false
 }
 
-// Accessed notes that a version was read today; AWS keeps the day only.
+// Accessed notes that a version was read today; AWS keeps the day only. What is
+// kept in memory of the secret stays: it holds true but for that day, which is
+// told once it is on the disk.
 func (v *Vault) Accessed(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
-	day := sqldb.Millis(today(tx.Now))
-	if _, err := changeValue(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1`, arn, day); err != nil {
+	day := today(tx.Now)
+	if _, err := changeAccess(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1`, arn, sqldb.Millis(day)); err != nil {
 		return fmt.Errorf("noting an access: %w", err)
 	}
-	_, err := changeValue(ctx, tx, `UPDATE secret_versions SET accessed_at = $3 WHERE arn = $1 AND id = $2`, arn, id, day)
+	_, err := changeAccess(ctx, tx, `UPDATE secret_versions SET accessed_at = $3 WHERE arn = $1 AND id = $2`, arn, id, sqldb.Millis(day))
+	tx.OnCommit(func() { v.cache.accessed(arn, id, day) })
 	return err
 }
 
