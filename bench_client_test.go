@@ -152,7 +152,7 @@ func (p *benchProcess) drive(conns int, span time.Duration, request func(*rand.R
 	for i := range lines {
 		lines[i] = p.dial()
 		defer lines[i].Close()
-		if err := lines[i].do(request(rand.New(rand.NewPCG(uint64(i), 1)))); err != nil {
+		if err := lines[i].do(request(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))); err != nil {
 			p.b.Fatal(err)
 		}
 	}
