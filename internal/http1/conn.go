@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ const maxHead = 4 << 10
 // conn is a connection with all that its requests need, one after the other.
 type conn struct {
 	net.Conn
+	secure    secure // the same connection, if it is one over TLS
 	listener  *Listener
 	state     atomic.Int32
 	fresh     bool      // nothing was awaited yet
@@ -43,6 +45,7 @@ type conn struct {
 
 func newConn(l *Listener, c net.Conn) *conn {
 	s := &conn{Conn: c, listener: l, fresh: true}
+	s.secure, _ = c.(secure)
 	r := &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: "/", RemoteAddr: c.RemoteAddr().String()}
 	s.request = r.WithContext(l.ctx)
 	s.request.Header = http.Header{}
@@ -94,7 +97,12 @@ func (c *conn) handOver() {
 		return // it was closed meanwhile
 	}
 	_ = c.SetDeadline(time.Time{})
-	c.listener.pass(&handed{Conn: c.Conn, before: bytes.Clone(c.in[c.from:c.to])})
+	given := &handed{Conn: c.Conn, before: bytes.Clone(c.in[c.from:c.to])}
+	if c.secure != nil {
+		c.listener.pass(handedSecure{given, c.secure})
+		return
+	}
+	c.listener.pass(given)
 }
 
 var endOfHead = []byte("\r\n\r\n")
@@ -165,6 +173,10 @@ func (c *conn) take(text []byte) bool {
 	c.url = url.URL{Path: "/"}
 	r.URL = &c.url
 	r.Body, r.Form, r.PostForm, r.MultipartForm, r.Trailer = &c.body, nil, nil, nil, nil
+	if c.secure != nil && r.TLS == nil {
+		state := c.secure.ConnectionState()
+		r.TLS = &state
+	}
 	if !c.listener.Takes(r) || !c.state.CompareAndSwap(waiting, working) {
 		return false
 	}
@@ -248,6 +260,16 @@ func (c *conn) more(p []byte, slow *bool) (int, error) {
 		}
 	}
 	return c.Read(p)
+}
+
+// secure is what a connection over TLS has, such as *tls.Conn; net/http knows one by
+// it.
+type secure interface{ ConnectionState() tls.ConnectionState }
+
+// handedSecure is a handed that is one over TLS.
+type handedSecure struct {
+	*handed
+	secure
 }
 
 // handed is a connection of which something was read before.
