@@ -157,7 +157,7 @@ func (d *demo) open(ctx context.Context) (err error) {
 	d.addr = listener.Addr()
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
-	go func() { ended <- serveUntil(serving, d.server, listener, log) }()
+	go func() { ended <- serveUntil(serving, d.server, bounded(listener, usualLimits.connections), log) }()
 	d.stop = func() error { cancel(); return <-ended }
 	d.title("a server")
 	d.say("keyturn serves Secrets Manager, RDS and Lambda at http://%s", d.addr)
@@ -284,7 +284,7 @@ func (d *demo) fetch(ctx context.Context, stage string) (rotation.Login, error) 
 
 func (d *demo) invite(context.Context) error {
 	d.title("talk to it from another terminal")
-	writeUsage(d.stdout, d.server, d.addr)
+	writeUsage(d.stdout, d.server, "http://"+d.addr.String())
 	d.say("  aws --endpoint-url http://%s secretsmanager get-secret-value --secret-id %s --query SecretString --output text", d.addr, demoSecret)
 	d.say("  aws --endpoint-url http://%s secretsmanager rotate-secret --secret-id %s", d.addr, demoSecret)
 	return nil

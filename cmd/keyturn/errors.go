@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -129,10 +130,17 @@ func message(err error) string {
 		return fmt.Sprintf("%s (%s)", strings.TrimSpace(api.ErrorMessage()), api.ErrorCode())
 	case errors.As(err, &api):
 		return api.ErrorCode()
+	case errors.As(err, &request) && isUnknownAuthority(err):
+		return fmt.Sprintf("the certificate of %s is not signed by an authority that this machine knows: name the authority's PEM file with AWS_CA_BUNDLE", request.URL)
 	case errors.As(err, &request):
 		return fmt.Sprintf("no answer from %s: %v", request.URL, request.Err)
 	}
 	return err.Error()
+}
+
+func isUnknownAuthority(err error) bool {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	return unknown
 }
 
 func exitCode(err error) int {

@@ -34,8 +34,15 @@ func openFront(t *testing.T, limits frontLimits) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveFront(t, s, bounded(fewBytes{listener}, limits.connections), limits)
+	return listener.Addr().String()
+}
+
+// serveFront serves on a listener until the test ends.
+func serveFront(t *testing.T, s *keyturntest.Server, l net.Listener, limits frontLimits) {
+	t.Helper()
 	front := newFront(s.Server, limits, slog.New(slog.DiscardHandler))
-	quick := s.Listen(bounded(fewBytes{listener}, limits.connections), front)
+	quick := s.Listen(l, front)
 	ended := make(chan error, 1)
 	go func() { ended <- front.Serve(quick) }()
 	t.Cleanup(func() {
@@ -46,7 +53,6 @@ func openFront(t *testing.T, limits frontLimits) string {
 			t.Error(err)
 		}
 	})
-	return listener.Addr().String()
 }
 
 // fewBytes gives its connections small buffers: whoever does not read holds the

@@ -29,6 +29,7 @@ type serveFlags struct {
 	listen, data string
 	dev          bool
 	keys         keyFlags
+	tls          tlsFlags
 	auditFsync   string
 	functionUser string
 	logFunctions bool
@@ -58,6 +59,10 @@ systemd credential keyturn.key. Or keys are in AWS KMS (--aws-kms-key, "keyturn
 key create --aws-kms"): the server uses them with the ordinary AWS settings of
 its process, and AWS_ENDPOINT_URL_KMS.
 
+With --tls-cert and --tls-key it speaks HTTPS, and reads them again when they
+change. Clients that do not know the certificate's authority find it by
+AWS_CA_BUNDLE. Without, put it where nobody else can listen: it speaks plain HTTP.
+
 Functions made by "aws lambda create-function" run on this machine, in processes
 of their own: provided.al2023, python3.x and nodejs with the python3 and node in
 PATH. If the server is root they run as nobody; else they run as the server's own
@@ -67,6 +72,7 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 		Example: `  keyturn serve
   keyturn serve --listen 127.0.0.1:8200 --data /var/lib/keyturn
   keyturn serve --key-file /etc/keyturn/key --key-passphrase-file /run/keyturn/passphrase
+  keyturn serve --listen 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem
   keyturn serve --metrics-listen 127.0.0.1:9464 --drift-check 6h
   keyturn serve --dev --data :memory:   # for a test suite: any access key, no signatures`,
 		Args:              positional(),
@@ -86,6 +92,7 @@ SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
 	f.StringVar(&flags.metrics, "metrics-listen", "",
 		"address and port for GET /metrics, in Prometheus's format, without any permission asked; empty: none")
 	flags.keys.add(cmd)
+	flags.tls.add(cmd)
 	f.StringVar(&flags.functionUser, "function-user", "",
 		"system user that runs the code of Lambda functions, if the server is root (default: the user with the number 65534)")
 	f.BoolVar(&flags.logFunctions, "log-functions", false, "also log what Lambda functions print, which may be anything")
@@ -115,6 +122,9 @@ func (f serveFlags) check() error {
 		return usagef("--dev checks no signature, so it listens on the loopback address only: use --listen 127.0.0.1:4566")
 	}
 	if _, err := f.drift(); err != nil {
+		return err
+	}
+	if err := f.tls.check(); err != nil {
 		return err
 	}
 	if f.data == keyturn.InMemory && !f.dev {
@@ -173,6 +183,10 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
 	}
+	front, err := flags.tls.over(bounded(listener, usualLimits.connections), log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	metrics, err := listenMetrics(ctx, flags.metrics)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -185,7 +199,7 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	}
 	metrics.start(server.Metrics(), log)
 	a.greet(server, listener.Addr(), flags)
-	err = serveUntil(ctx, server, listener, log)
+	err = serveUntil(ctx, server, front, log)
 	return errors.Join(err, metrics.stop(), server.Close())
 }
 
@@ -193,7 +207,7 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 // them stops.
 func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listener, log *slog.Logger) error {
 	front := newFront(server, usualLimits, log)
-	quick := server.Listen(bounded(listener, usualLimits.connections), front)
+	quick := server.Listen(listener, front)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	g, failed := errgroup.WithContext(work)
@@ -232,24 +246,25 @@ func (a *app) logger(debug bool) *slog.Logger {
 
 // greet says how to use the server.
 func (a *app) greet(server *keyturn.Server, addr net.Addr, flags serveFlags) {
-	fmt.Fprintf(a.stdout, "keyturn serves Secrets Manager, RDS and Lambda at http://%s\n\n", addr)
-	writeUsage(a.stdout, server, addr)
+	endpoint := flags.tls.scheme() + "://" + addr.String()
+	fmt.Fprintf(a.stdout, "keyturn serves Secrets Manager, RDS and Lambda at %s\n\n", endpoint)
+	writeUsage(a.stdout, server, endpoint)
 	if flags.dev {
 		fmt.Fprint(a.stderr, "\n*** DEV MODE: any access key is accepted and NO SIGNATURE IS CHECKED. ***\n"+
 			"*** Whoever reaches this port can read every secret. Never use it for real ones. ***\n\n")
 	}
-	if host, _, err := net.SplitHostPort(addr.String()); err == nil && !isLoopback(host) {
+	if host, _, err := net.SplitHostPort(addr.String()); err == nil && !isLoopback(host) && flags.tls.scheme() == "http" {
 		fmt.Fprint(a.stderr, "\nWARNING: this is plain HTTP on an address that others can reach. Secrets cross the\n"+
-			"network in the clear: put a proxy that speaks TLS before it.\n\n")
+			"network in the clear: use --tls-cert and --tls-key, or put a proxy that speaks TLS before it.\n\n")
 	}
 }
 
-func writeUsage(w io.Writer, server *keyturn.Server, addr net.Addr) {
+func writeUsage(w io.Writer, server *keyturn.Server, endpoint string) {
 	fmt.Fprintf(w, "Use it from another terminal:\n\n"+
-		"  export AWS_ENDPOINT_URL=http://%s\n"+
+		"  export AWS_ENDPOINT_URL=%s\n"+
 		"  export AWS_SHARED_CREDENTIALS_FILE=%s\n"+
-		"  export AWS_REGION=%[3]s AWS_DEFAULT_REGION=%[3]s\n\n", addr, server.CredentialsFile(), keyturn.DefaultRegion)
+		"  export AWS_REGION=%[3]s AWS_DEFAULT_REGION=%[3]s\n\n", endpoint, server.CredentialsFile(), keyturn.DefaultRegion)
 	fmt.Fprintf(w, "  keyturn secret list\n"+
-		"  aws --endpoint-url http://%[1]s secretsmanager list-secrets\n"+
-		"  python3 -c 'import boto3; print(boto3.client(\"secretsmanager\", endpoint_url=\"http://%[1]s\").list_secrets())'\n", addr)
+		"  aws --endpoint-url %[1]s secretsmanager list-secrets\n"+
+		"  python3 -c 'import boto3; print(boto3.client(\"secretsmanager\", endpoint_url=\"%[1]s\").list_secrets())'\n", endpoint)
 }
