@@ -73,7 +73,7 @@ func (s *shelf) create(n int) {
 
 // read reads as GetSecretValue does: the SecretId, then the value.
 func (s *shelf) read(id string) (string, error) {
-	e, err := s.vault.Lookup(context.Background(), shelfPlace, id)
+	e, err := s.vault.LookupToRead(context.Background(), shelfPlace, id)
 	if err != nil {
 		return "", err
 	}

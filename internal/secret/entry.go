@@ -31,6 +31,15 @@ type Entry struct {
 // Lookup turns a SecretId, as the caller in place at wrote it, into an Entry.
 // See Resolve for what it accepts and returns.
 func (v *Vault) Lookup(ctx context.Context, at Place, id string) (*Entry, error) {
+	return v.lookup(ctx, at, id, entryHead)
+}
+
+// LookupToRead is Lookup for those who mean to call Read: it reads the value, too.
+func (v *Vault) LookupToRead(ctx context.Context, at Place, id string) (*Entry, error) {
+	return v.lookup(ctx, at, id, wholeEntry)
+}
+
+func (v *Vault) lookup(ctx context.Context, at Place, id string, texts *entryTexts) (*Entry, error) {
 	if !strings.HasPrefix(id, "arn:") {
 		if e := v.cache.find(cacheKey{at, id}, v.db.Now()); e != nil {
 			return e, nil
@@ -38,7 +47,7 @@ func (v *Vault) Lookup(ctx context.Context, at Place, id string) (*Entry, error)
 		if err := CheckName(id); err != nil {
 			return nil, err
 		}
-		return v.load(ctx, cacheKey{at, id}, "")
+		return v.load(ctx, cacheKey{at, id}, "", texts)
 	}
 	if k := keyOf(ARN(id)); k.at.Region == at.Region {
 		if e := v.cache.find(k, v.db.Now()); e != nil && string(e.ARN) == id {
@@ -53,32 +62,36 @@ func (v *Vault) Lookup(ctx context.Context, at Place, id string) (*Entry, error)
 	if err != nil {
 		return nil, err
 	}
-	return v.LookupARN(ctx, arn)
+	return v.lookupARN(ctx, arn, texts)
 }
 
 // LookupARN returns the Entry of an ARN that Lookup returned.
 func (v *Vault) LookupARN(ctx context.Context, arn ARN) (*Entry, error) {
+	return v.lookupARN(ctx, arn, entryHead)
+}
+
+func (v *Vault) lookupARN(ctx context.Context, arn ARN, texts *entryTexts) (*Entry, error) {
 	k := keyOf(arn)
 	if e := v.cache.find(k, v.db.Now()); e != nil && e.ARN == arn {
 		return e, nil
 	}
-	return v.load(ctx, k, arn)
+	return v.load(ctx, k, arn, texts)
 }
 
 // load reads the entry of an ARN, or of a name if arn is empty, and keeps it for
 // those who come after.
-func (v *Vault) load(ctx context.Context, k cacheKey, arn ARN) (e *Entry, err error) {
+func (v *Vault) load(ctx context.Context, k cacheKey, arn ARN, texts *entryTexts) (e *Entry, err error) {
 	changes := v.cache.begin(k)
 	now := v.db.Now()
 	if head := v.cache.find(k, now); head == nil || !head.tagged() { // likely still so
 		err = v.db.ReadOne(ctx, func(tx *sqldb.Tx) (err error) {
-			e, err = readEntry(ctx, tx, k, arn)
+			e, err = readEntry(ctx, tx, k, arn, texts)
 			return err
 		})
 	}
 	if err == nil && (e == nil || e.tagged()) { // tags take a second statement, and both must see one state
 		err = v.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-			if e, err = readEntry(ctx, tx, k, arn); err == nil && e.tagged() {
+			if e, err = readEntry(ctx, tx, k, arn, texts); err == nil && e.tagged() {
 				e.Secret.Tags, err = tags(ctx, tx, e.ARN)
 			}
 			return err
@@ -112,24 +125,29 @@ func (e *Entry) readOn(day time.Time) *Entry {
 
 func (e *Entry) tagged() bool { return e.Secret != nil && e.Secret.Tags != nil }
 
-// entryText reads a secret, a row for each of its labels, and its current version
-// in the row of AWSCURRENT. What stands behind WHERE follows.
-var entryText = `SELECT l.label, l.position, l.version, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at,
-	s.` + strings.Join(strings.Fields(secretColumns), " s.") + `
-	FROM secrets s
-	LEFT JOIN secret_labels l ON l.arn = s.arn
-	LEFT JOIN secret_versions v ON l.label = '` + Current + `' AND v.arn = l.arn AND v.id = l.version
-	WHERE (s.delete_at IS NULL OR s.delete_at > $1) AND `
+// entryTexts is the statements that read an Entry.
+type entryTexts struct{ byARN, byName string }
 
+// wholeEntry reads a secret, a row for each of its labels, and its current version
+// in the row of AWSCURRENT; entryHead reads the secret alone.
 var (
-	entryByARN  = entryText + `s.arn = $2`
-	entryByName = entryText + `s.account = $2 AND s.region = $3 AND s.name = $4`
+	wholeEntry = newEntryTexts(`l.label, l.position, l.version, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at`, `
+	LEFT JOIN secret_labels l ON l.arn = s.arn
+	LEFT JOIN secret_versions v ON l.label = '`+Current+`' AND v.arn = l.arn AND v.id = l.version`)
+	entryHead = newEntryTexts(`NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL`, "")
 )
 
-func readEntry(ctx context.Context, tx *sqldb.Tx, k cacheKey, arn ARN) (*Entry, error) {
-	query, args := entryByARN, []any{sqldb.Millis(tx.Now), string(arn)}
+func newEntryTexts(columns, joins string) *entryTexts {
+	text := `SELECT ` + columns + `, s.` + strings.Join(strings.Fields(secretColumns), " s.") + `
+	FROM secrets s` + joins + `
+	WHERE (s.delete_at IS NULL OR s.delete_at > $1) AND `
+	return &entryTexts{text + `s.arn = $2`, text + `s.account = $2 AND s.region = $3 AND s.name = $4`}
+}
+
+func readEntry(ctx context.Context, tx *sqldb.Tx, k cacheKey, arn ARN, texts *entryTexts) (*Entry, error) {
+	query, args := texts.byARN, []any{sqldb.Millis(tx.Now), string(arn)}
 	if arn == "" {
-		query, args = entryByName, []any{sqldb.Millis(tx.Now), k.at.Account, k.at.Region, k.name}
+		query, args = texts.byName, []any{sqldb.Millis(tx.Now), k.at.Account, k.at.Region, k.name}
 		arn = UnknownARN(k.at, k.name)
 	}
 	rows, err := tx.Query(ctx, query, args...)
@@ -137,7 +155,7 @@ func readEntry(ctx context.Context, tx *sqldb.Tx, k cacheKey, arn ARN) (*Entry, 
 		return nil, fmt.Errorf("reading a secret: %w", err)
 	}
 	defer rows.Close()
-	e := &Entry{ARN: arn}
+	e := &Entry{ARN: arn, headOnly: texts == entryHead}
 	b := &board{}
 	for rows.Next() {
 		var row entryRow
@@ -204,7 +222,7 @@ func (e *Entry) size() int {
 func (v *Vault) Read(ctx context.Context, arn ARN, sel Selector) (*Version, Value, error) {
 	e, err := v.LookupARN(ctx, arn)
 	if err == nil && e.headOnly {
-		e, err = v.load(ctx, keyOf(arn), arn)
+		e, err = v.load(ctx, keyOf(arn), arn, wholeEntry)
 	}
 	if err != nil {
 		return nil, Value{}, err

@@ -124,7 +124,11 @@ func (s *Service) target(ctx context.Context, in any, id **string, checked error
 	if checked != nil {
 		return iam.Resource{}, checked
 	}
-	entry, err := s.vault.Lookup(ctx, here(ctx), **id)
+	lookup := s.vault.Lookup
+	if _, reads := in.(*sm.GetSecretValueInput); reads {
+		lookup = s.vault.LookupToRead
+	}
+	entry, err := lookup(ctx, here(ctx), **id)
 	if err != nil {
 		return iam.Resource{}, err
 	}
