@@ -89,7 +89,9 @@ func (s *Service) describe(ctx context.Context, in *sm.DescribeSecretInput) (*sm
 			return err
 		}
 		e = s.entry(found, stages, state)
-		replicas, err = s.vault.Replicas(ctx, tx, arn)
+		if found.PrimaryRegion != "" {
+			replicas, err = s.vault.Replicas(ctx, tx, arn)
+		}
 		return err
 	})
 	if err != nil {
