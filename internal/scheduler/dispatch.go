@@ -17,14 +17,21 @@ import (
 func (s *Scheduler) dispatch(ctx context.Context, crew *sync.WaitGroup, slots chan struct{}) (wake time.Time, err error) {
 	for len(slots) < cap(slots) { // a worker that ends pokes
 		due, wake, err := s.due(ctx, cap(slots)-len(slots))
-		if err != nil || len(due) == 0 {
+		if err != nil {
 			return wake, err
+		}
+		if len(due) == 0 {
+			if found, err := s.dequeueStranded(ctx); !found {
+				return wake, err
+			}
 		}
 		for _, arn := range due {
 			slots <- struct{}{}
 			s.take(arn)
+			s.hosts.begin()
 			crew.Go(func() {
 				s.work(ctx, arn)
+				s.hosts.end()
 				s.leave(arn)
 				<-slots
 				s.Poke()

@@ -41,6 +41,7 @@ type queues struct {
 	open struct {
 		sync.Mutex
 		byHost map[string]*queue // :: hash of a host → its state, while there is any
+		moving int               // workers that are on their way to a host, or from one
 	}
 }
 
@@ -74,29 +75,41 @@ func (q *queues) of(ctx context.Context, arn secret.ARN) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
+// begin notes a worker, of whom nobody knows yet to which host it goes; end that
+// it is done. Both come from dispatch.
+func (q *queues) begin() { q.move(1) }
+func (q *queues) end()   { q.move(-1) }
+
+func (q *queues) move(n int) {
+	q.open.Lock()
+	defer q.open.Unlock()
+	q.open.moving += n
+}
+
 // enter reports whether the host has room for one more, and gives it to the
 // caller.
 func (q *queues) enter(host string) bool {
-	if host == "" {
-		return true
-	}
 	q.open.Lock()
 	defer q.open.Unlock()
-	at := q.at(host)
-	if at.working >= q.ceiling {
-		return false
+	if host != "" {
+		at := q.at(host)
+		if at.working >= q.ceiling {
+			return false
+		}
+		at.working++
 	}
-	at.working++
+	q.open.moving--
 	return true
 }
 
 // leave gives the room back, and reports whether somebody may wait for it.
 func (q *queues) leave(host string) bool {
+	q.open.Lock()
+	defer q.open.Unlock()
+	q.open.moving++
 	if host == "" {
 		return false
 	}
-	q.open.Lock()
-	defer q.open.Unlock()
 	at := q.at(host)
 	at.working--
 	q.forget(host)
@@ -127,6 +140,24 @@ func (q *queues) less(host string, n int) {
 	at := q.at(host)
 	at.waiting = max(0, at.waiting-n)
 	q.forget(host)
+}
+
+// stranded returns the hosts that have room and rows that wait for it, unless a
+// worker may be on its way there. It is called when no row is due, so those that
+// were let out do not come: they were taken back, or their values name another
+// host, or cannot be read.
+func (q *queues) stranded() (hosts []string) {
+	q.open.Lock()
+	defer q.open.Unlock()
+	if q.open.moving > 0 {
+		return nil
+	}
+	for host, at := range q.open.byHost {
+		if at.waiting > 0 && at.working < q.ceiling {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 func (q *queues) at(host string) *queue {
@@ -178,6 +209,21 @@ func (s *Scheduler) dequeue(ctx context.Context, host string) error {
 	}
 	s.hosts.less(host, seen)
 	return nil
+}
+
+// dequeueStranded lets a row out wherever none comes to a host with room, and
+// reports whether there was any. While the pace holds rows up they may still come.
+func (s *Scheduler) dequeueStranded(ctx context.Context) (found bool, err error) {
+	hosts := s.hosts.stranded()
+	if len(hosts) == 0 || s.pace.holds(s.now()) {
+		return false, nil
+	}
+	for _, host := range hosts {
+		if err := s.dequeue(ctx, host); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func letOut(ctx context.Context, tx *sqldb.Tx, host string) (found bool, err error) {

@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -144,5 +145,43 @@ func TestNothingDueNothingAsked(t *testing.T) {
 				t.Errorf("%d readings of the clock in a week without work", n)
 			}
 		})
+	})
+}
+
+// hostOf is hosts as a function tells them.
+type hostOf func(secret.ARN) string
+
+func (f hostOf) Host(_ context.Context, arn secret.ARN) string { return f(arn) }
+
+// A row that leaves the queue of a host and then does not work there, since its
+// value names another host by now or cannot be read, leaves nobody behind.
+func TestQueueOfAHostGoesOnWithoutTheRowLetOut(t *testing.T) {
+	for _, now := range []string{"", "other"} {
+		t.Run(now, func(t *testing.T) { checkQueueGoesOn(t, now) })
+	}
+}
+
+func checkQueueGoesOn(t *testing.T, now string) {
+	synctest.Test(t, func(t *testing.T) {
+		var moved atomic.Bool
+		host := hostOf(func(secret.ARN) string {
+			if moved.Load() {
+				return now
+			}
+			return "one"
+		})
+		h := newHouseWith(t, func(c *scheduler.Config) { c.Hosts, c.PerHost, c.PerSecond = host, 1, -1 })
+		defer h.db.Close()
+		h.crowd("a", 5)
+		h.ctx = func(context.Context, event) { time.Sleep(time.Second) }
+		h.act = func(event) (string, error) { return "{}", nil }
+		h.dueNow()
+		h.during(func() {
+			synctest.Wait() // four of them are in the queue
+			moved.Store(true)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		})
+		want(t, "steps createSecret", 5, strings.Count(h.taken(), "createSecret"))
 	})
 }
