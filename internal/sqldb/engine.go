@@ -166,6 +166,9 @@ func (e *engine) prepare(text uintptr) (s *statement, tail uintptr, err error) {
 	return newStatement(e, word(out)), word(out + wordBytes), nil
 }
 
+// inTransaction tells whether one has begun and not ended, be it by a failure.
+func (e *engine) inTransaction() bool { return sqlite3.Xsqlite3_get_autocommit(e.tls, e.db) == 0 }
+
 // pagesWritten is how many pages this connection has written to the log since it
 // was asked last.
 func (e *engine) pagesWritten() int {

@@ -48,18 +48,10 @@ func (s *session) commit() error {
 // rollback ends a transaction that some failures, such as a full disk, have ended
 // already.
 func (s *session) rollback() error {
-	if err := s.run("ROLLBACK"); err != nil && s.inTransaction() {
+	if err := s.run("ROLLBACK"); err != nil && s.engine.inTransaction() {
 		return fmt.Errorf("rolling back: %w", err)
 	}
 	return nil
-}
-
-// inTransaction: within a transaction there is no beginning of another.
-func (s *session) inTransaction() bool {
-	if s.run("BEGIN") != nil {
-		return true
-	}
-	return s.run("COMMIT") != nil
 }
 
 // closeSessions waits for those that are in use.

@@ -163,18 +163,35 @@ func (w *write) run(tx *Tx, savepoint bool) error {
 	if savepoint {
 		return w.runInSavepoint(tx)
 	}
-	tx.session.engine.wrote = false
-	if w.call(tx); w.failed() && tx.session.engine.wrote {
+	e := tx.session.engine
+	e.wrote = false
+	if w.call(tx); w.failed() && (e.wrote || !e.inTransaction()) {
 		return errSpoilt
 	}
-	return nil
+	return w.takenBack(tx)
+}
+
+// takenBack: some failures, such as a full disk, make SQLite take back the whole
+// transaction, whatever the statement. What followed would be kept one by one.
+func (w *write) takenBack(tx *Tx) error {
+	if tx.session.engine.inTransaction() {
+		return nil
+	}
+	if w.err != nil {
+		return fmt.Errorf("a writer that shares the transaction ended it: %w", w.err)
+	}
+	return errors.New("a writer ended the transaction")
 }
 
 func (w *write) runInSavepoint(tx *Tx) error {
 	if err := tx.session.run("SAVEPOINT w"); err != nil {
 		return fmt.Errorf("setting a savepoint: %w", err)
 	}
-	if w.call(tx); w.failed() {
+	w.call(tx)
+	if err := w.takenBack(tx); err != nil {
+		return err
+	}
+	if w.failed() {
 		if err := tx.session.run("ROLLBACK TO w"); err != nil {
 			return fmt.Errorf("rolling back to a savepoint: %w", err)
 		}
