@@ -123,7 +123,8 @@ func writeLog(tls *libc.TLS, file, from uintptr, n int32, at int64) int32 {
 }
 
 // flush hands what is gathered to the system, whether that succeeds or not:
-// whoever hears of a failure writes anew.
+// whoever hears of a failure while it writes takes back the whole transaction, and
+// writes anew.
 func (f *logFile) flush(tls *libc.TLS, file uintptr) int32 {
 	if f.size == 0 {
 		return sqlite3.SQLITE_OK
@@ -133,13 +134,24 @@ func (f *logFile) flush(tls *libc.TLS, file uintptr) int32 {
 	return f.write(tls, file, f.gathered, int32(n), f.at) //nolint:gosec // at most gatherBytes
 }
 
+// show is flush for those who look at the file. After a failure what is gathered
+// stays: it may belong to a transaction that goes on.
+func (f *logFile) show(tls *libc.TLS, file uintptr) int32 {
+	n := f.size
+	rc := f.flush(tls, file)
+	if rc != sqlite3.SQLITE_OK {
+		f.size = n
+	}
+	return rc
+}
+
 func (f *logFile) write(tls *libc.TLS, file, from uintptr, n int32, at int64) int32 {
 	return method[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](f.system.FxWrite)(tls, file, from, n, at)
 }
 
 func readLog(tls *libc.TLS, file, to uintptr, n int32, at int64) int32 {
 	f := logFileOf(file)
-	if rc := f.flush(tls, file); rc != sqlite3.SQLITE_OK {
+	if rc := f.show(tls, file); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
 	return method[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](f.system.FxRead)(tls, file, to, n, at)
@@ -163,7 +175,7 @@ func truncateLog(tls *libc.TLS, file uintptr, size int64) int32 {
 
 func sizeOfLog(tls *libc.TLS, file, size uintptr) int32 {
 	f := logFileOf(file)
-	if rc := f.flush(tls, file); rc != sqlite3.SQLITE_OK {
+	if rc := f.show(tls, file); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
 	return method[func(*libc.TLS, uintptr, uintptr) int32](f.system.FxFileSize)(tls, file, size)
