@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -65,14 +66,20 @@ func (a *Admins) put(l Login, s Session) {
 // drop closes a session that is not at work. If it was since it was put here, that
 // is somewhat early.
 func (a *Admins) drop(l Login, s Session) {
+	if a.remove(l, s) {
+		_ = s.Close() // which may take a while
+	}
+}
+
+func (a *Admins) remove(l Login, s Session) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := slices.Index(a.idle[l], s)
 	if i < 0 {
-		return
+		return false
 	}
 	a.set(l, slices.Delete(slices.Clone(a.idle[l]), i, i+1))
-	_ = s.Close()
+	return true
 }
 
 func (a *Admins) set(l Login, all []Session) {
@@ -98,6 +105,17 @@ func (a administrator) done(err error) {
 		return
 	}
 	a.shared.put(a.login, a.Session)
+}
+
+// errUnfinished is the end of what panicked.
+var errUnfinished = errors.New("it did not come to its end")
+
+// lend has the session do something, and gives it back.
+func (a administrator) lend(act func() error) error {
+	err := errUnfinished
+	defer func() { a.done(err) }()
+	err = act()
+	return err
 }
 
 // asAdmin is connectAdmin for a session that others may use afterwards: done gives

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // line is a session that answers, or is gone.
@@ -49,4 +52,75 @@ func TestAdminsCloseWhatNobodyUses(t *testing.T) {
 			t.Errorf("after a failure the session was closed: %v", used.closed)
 		}
 	})
+}
+
+// slow is a session of a server that has stopped answering.
+type slow struct {
+	line
+	closing, let chan struct{}
+}
+
+func (s *slow) Close() error {
+	close(s.closing)
+	<-s.let
+	return nil
+}
+
+func TestAdminsWaitForNoSessionThatIsClosed(t *testing.T) {
+	var admins Admins
+	hung := &slow{closing: make(chan struct{}), let: make(chan struct{})}
+	defer close(hung.let)
+	admins.put(Login{Host: "hung"}, hung)
+	go admins.drop(Login{Host: "hung"}, hung)
+	<-hung.closing
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		admins.put(Login{Host: "db"}, &line{})
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("the sessions of another server wait")
+	}
+}
+
+// values is a Secrets that knows what secrets hold.
+type values struct {
+	Secrets
+	of map[string]string // :: secret and label → value
+}
+
+func (v values) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	text, ok := v.of[*in.SecretId+" "+*in.VersionStage]
+	if !ok {
+		return nil, &types.ResourceNotFoundException{}
+	}
+	return &secretsmanager.GetSecretValueOutput{SecretString: &text}, nil
+}
+
+// broken is an engine whose sessions panic.
+type broken struct{ made *line }
+
+func (b broken) Connect(context.Context, Login) (Session, error) { return panicking{b.made}, nil }
+
+type panicking struct{ *line }
+
+func (panicking) SetPassword(context.Context, string, string) error { panic("a defect") }
+
+// Nobody knows in what state a session is after a panic.
+func TestAdminsKeepNoSessionThatPanicked(t *testing.T) {
+	session, admins := &line{}, &Admins{}
+	const account = `{"engine":"mysql","host":"db","username":"u","rotationStrategy":"SingleUser","masterarn":"admin","password":`
+	f := &Function{Engine: broken{session}, Admins: admins, Secrets: values{of: map[string]string{
+		"s AWSCURRENT": account + `"Some_1aA"}`, "s AWSPENDING": account + `"Next_1aA"}`,
+		"admin AWSCURRENT": `{"username":"root","password":"Root_1aA"}`}}}
+	func() {
+		defer func() { _ = recover() }()
+		_, err := f.set(t.Context(), Event{SecretID: "s", ClientRequestToken: "2", Created: true}, staging{})
+		t.Errorf("there was no panic: %v", err)
+	}()
+	if len(admins.idle) > 0 || !session.closed {
+		t.Errorf("%d sessions are kept", len(admins.idle))
+	}
 }

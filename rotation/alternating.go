@@ -125,8 +125,7 @@ func (f *Function) alternate(ctx context.Context, e Event, p pair) (Result, erro
 	if valid {
 		act = Alternating{}.Settle
 	}
-	err = act(ctx, c)
-	if admin.done(err); err != nil {
+	if err := admin.lend(func() error { return act(ctx, c) }); err != nil {
 		return Result{}, explain("making the user "+p.pending.login.Username, err)
 	}
 	return Result{Strategy: StrategyAlternatingUsers}, nil

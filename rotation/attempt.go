@@ -30,6 +30,7 @@ func (f *Function) set(ctx context.Context, e Event, s staging) (r Result, err e
 	if !a.promoted && a.p.current.strategy == StrategyAlternatingUsers {
 		return f.alternate(ctx, e, a.p)
 	}
+	err = errUnfinished // until it returns: after a panic the session is not kept
 	defer func() { a.end(err) }()
 	for {
 		switch do := decide(a.facts); do {

@@ -201,9 +201,7 @@ func (f *Function) endAsAdmin(ctx context.Context, cur document, c Change) error
 		return err
 	}
 	c.Session = admin.Session
-	err = Dual{}.Finish(ctx, c)
-	admin.done(err)
-	return err
+	return admin.lend(func() error { return Dual{}.Finish(ctx, c) })
 }
 
 func (f *Function) grace() time.Duration {
