@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -198,7 +199,8 @@ func (m *mysql) noDual(err error, doing, grant string) error {
 }
 
 // lock keeps other sessions of this package from changing the same user
-// between two statements. It ends with the connection at the latest.
+// between two statements. It ends with the connection at the latest, which may
+// outlive the step of ctx.
 func (c *conn) lock(ctx context.Context, user string) (unlock func(), err error) {
 	name := lockOf + user[:min(len(user), lockName)]
 	var got *int
@@ -209,7 +211,14 @@ func (c *conn) lock(ctx context.Context, user string) (unlock func(), err error)
 	if got == nil || *got != 1 {
 		return nil, rotation.Errorf(rotation.ClassTimeout, "another session is changing the password of %s", user)
 	}
-	return func() { _, _ = c.ExecContext(ctx, "DO RELEASE_LOCK(?)", name) }, nil
+	return func() { c.unlock(context.WithoutCancel(ctx), name) }, nil
+}
+
+// unlock ends a lock. Where that fails the driver has closed the connection.
+func (c *conn) unlock(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, lockSecond*time.Second)
+	defer cancel()
+	_, _ = c.ExecContext(ctx, "DO RELEASE_LOCK(?)", name)
 }
 
 // isServer tells whether the server answered with this error number.
