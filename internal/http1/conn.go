@@ -130,10 +130,13 @@ func (c *conn) readHead() ([]byte, bool) {
 	}
 }
 
-// rewind moves what was read beyond the last request to the front.
+// rewind moves what was read beyond the last request to the front, and leaves
+// nothing of that one.
 func (c *conn) rewind() {
+	end := c.to
 	c.to = copy(c.in[:], c.in[c.from:c.to])
 	c.from = 0
+	clear(c.in[c.to:end])
 }
 
 // await sets the deadline of the next read of a head: a request that has begun
@@ -199,6 +202,7 @@ func (c *conn) respond() bool {
 		return false
 	}
 	_, err = c.Write(c.answer.text(now))
+	c.answer.wipe()
 	return err == nil && !c.answer.last
 }
 

@@ -52,7 +52,14 @@ func (r *response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text is the whole answer; it is valid until begin.
+// wipe leaves nothing of an answer that was written: the next one may be long in
+// coming.
+func (r *response) wipe() {
+	clear(r.all)
+	clear(r.head[len(r.head):cap(r.head)]) // see text
+}
+
+// text is the whole answer; it is valid until wipe.
 func (r *response) text(now time.Time) []byte {
 	r.WriteHeader(http.StatusOK)
 	r.head = r.appendHead(r.head[:0], now)
