@@ -120,27 +120,43 @@ func (db *DB) commit(b *batch) {
 
 // runBatch runs the writers without savepoints first: a writer mostly succeeds, or
 // finds before its first change that it cannot. Where one fails after that, all run
-// again, each in a savepoint of its own.
+// again, each in a savepoint of its own. Where one ends the transaction even so,
+// as when the disk is full, each has one of its own.
 func (db *DB) runBatch(b *batch) error {
 	s := <-db.writer
 	defer func() { db.writer <- s }()
-	err := db.runOnce(s, b, false)
+	err := db.runOnce(s, b, b.writes, false)
 	if errors.Is(err, errSpoilt) {
-		err = db.runOnce(s, b, true)
+		err = db.runOnce(s, b, b.writes, true)
+	}
+	if errors.Is(err, errEnded) && len(b.writes) > 1 {
+		db.runEach(s, b)
+		return nil
 	}
 	return err
+}
+
+func (db *DB) runEach(s *session, b *batch) {
+	for i, w := range b.writes {
+		if err := db.runOnce(s, b, b.writes[i:i+1], false); err != nil && w.err == nil {
+			w.err = explain(err)
+		}
+	}
 }
 
 // errSpoilt says that a writer of several has failed and left changes.
 var errSpoilt = errors.New("a writer that failed has changed something")
 
-func (db *DB) runOnce(s *session, b *batch, savepoints bool) error {
+// errEnded says that a writer has made SQLite end the transaction.
+var errEnded = errors.New("a writer has ended the transaction")
+
+func (db *DB) runOnce(s *session, b *batch, writes []*write, savepoints bool) error {
 	if err := s.run("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("beginning to write: %w", err)
 	}
-	now, alone := db.Now(), len(b.writes) == 1
+	now, alone := db.Now(), len(writes) == 1
 	db.shared = !alone
-	for _, w := range b.writes {
+	for _, w := range writes {
 		w.after = nil
 		err := w.run(&Tx{session: s, Now: now, after: &w.after, batch: b}, savepoints)
 		if alone && w.failed() {
@@ -177,10 +193,7 @@ func (w *write) takenBack(tx *Tx) error {
 	if tx.session.engine.inTransaction() {
 		return nil
 	}
-	if w.err != nil {
-		return fmt.Errorf("a writer that shares the transaction ended it: %w", w.err)
-	}
-	return errors.New("a writer ended the transaction")
+	return errEnded
 }
 
 func (w *write) runInSavepoint(tx *Tx) error {
