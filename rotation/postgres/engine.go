@@ -78,7 +78,9 @@ func config(l rotation.Login) (*pgx.ConnConfig, error) {
 		cfg.Database = defaultDatabase
 	}
 	cfg.Fallbacks = nil
-	cfg.RuntimeParams = map[string]string{"application_name": "keyturn"}
+	// A role may be set to other values of the last two, with which the driver sends
+	// no parameters.
+	cfg.RuntimeParams = map[string]string{"application_name": "keyturn", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
 	// Under the method trust any password logs in, which would prove nothing.
 	cfg.RequireAuth = "scram-sha-256,md5"
 	if cfg.TLSConfig, err = l.TLSConfig(); err != nil {

@@ -28,6 +28,7 @@ var classes = map[string]rotation.Class{
 var hints = map[string]string{
 	"28000": "see pg_hba.conf, the role's LOGIN, and whether the server asks for TLS",
 	"3D000": "correct the key dbname of the secret",
+	"0A000": "if it is a replica, it cannot change passwords; name the writer's endpoint as host",
 	"25006": "a replica cannot change passwords; name the writer's endpoint as host",
 	"53300": "the server has no free connection; raise max_connections or the role's limit",
 	"57P03": "the server is starting or stopping; the step will be repeated",

@@ -14,7 +14,7 @@ import (
 func (s *session) Explain(ctx context.Context, user, strategy string) (rotation.Explanation, error) {
 	role := pgx.Identifier{user}.Sanitize()
 	x := rotation.Explanation{Statements: []rotation.Statement{{Step: rotation.StepSet,
-		Text: "BEGIN; SET LOCAL ROLE NONE; SET LOCAL synchronous_commit = on; ALTER ROLE " + role + " PASSWORD " + rotation.Redacted + "; COMMIT"}}}
+		Text: begin + "ALTER ROLE " + role + " PASSWORD " + rotation.Redacted + "; COMMIT"}}}
 	if strategy == rotation.StrategyDualPassword {
 		x.Impossible = "a role of PostgreSQL has one password"
 	}
@@ -107,7 +107,7 @@ func (s *session) MakeUser(ctx context.Context, name, password, _ string, _ bool
 	if err != nil || len(known) > 0 {
 		return err
 	}
-	err = s.exec(ctx, "SET ROLE NONE; CREATE ROLE "+pgx.Identifier{name}.Sanitize()+" LOGIN PASSWORD '"+verifier+"'")
+	err = s.exec(ctx, readWrite+"SET ROLE NONE; CREATE ROLE "+pgx.Identifier{name}.Sanitize()+" LOGIN PASSWORD '"+verifier+"'")
 	if rotation.ClassOf(err) == rotation.ClassPrivilege {
 		return rotation.Errorf(rotation.ClassPrivilege, "making a throw-away user needs CREATEROLE: ALTER ROLE %s CREATEROLE; or name an administrator by masterarn: %w",
 			pgx.Identifier{s.login.Username}.Sanitize(), err)
@@ -118,7 +118,7 @@ func (s *session) MakeUser(ctx context.Context, name, password, _ string, _ bool
 // DropUsers implements rotation.Rehearser.
 func (s *session) DropUsers(ctx context.Context, names ...string) error {
 	for _, name := range names {
-		if err := s.exec(ctx, "SET ROLE NONE; DROP ROLE IF EXISTS "+pgx.Identifier{name}.Sanitize()); err != nil {
+		if err := s.exec(ctx, readWrite+"SET ROLE NONE; DROP ROLE IF EXISTS "+pgx.Identifier{name}.Sanitize()); err != nil {
 			return err
 		}
 	}

@@ -16,10 +16,14 @@ var _ rotation.Transactional = (*session)(nil)
 
 // begin opens a transaction for a change of a password.
 //
+// READ WRITE: a role that only reads may be set to default_transaction_read_only.
 // SET ROLE NONE: a login role may be set to act as another one, which may not
 // change the password of the first. synchronous_commit: a change that a crash
 // of the server can undo must not be promoted.
-const begin = "BEGIN; SET LOCAL ROLE NONE; SET LOCAL synchronous_commit = on; "
+const begin = "BEGIN READ WRITE; SET LOCAL ROLE NONE; SET LOCAL synchronous_commit = on; "
+
+// readWrite does so for the statements that one query sends without a BEGIN.
+const readWrite = "SET TRANSACTION READ WRITE; "
 
 // bounded ends a transaction whose client hangs or is gone: it holds the lock
 // of the role's row, which no login waits for, but every other change does.
