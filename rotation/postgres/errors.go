@@ -26,6 +26,7 @@ var classes = map[string]rotation.Class{
 
 // hints say what to do about a code.
 var hints = map[string]string{
+	"28P01": "the server says the same when the role's VALID UNTIL is over",
 	"28000": "see pg_hba.conf, the role's LOGIN, and whether the server asks for TLS",
 	"3D000": "correct the key dbname of the secret",
 	"0A000": "if it is a replica, it cannot change passwords; name the writer's endpoint as host",

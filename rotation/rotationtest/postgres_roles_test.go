@@ -39,6 +39,15 @@ func TestPostgresRoleSettings(t *testing.T) {
 	}
 }
 
+// TestPostgresValidUntil: the server refuses a right password as it does a wrong one.
+func TestPostgresValidUntil(t *testing.T) {
+	w := newWorld(t, dbserver.Postgres, plain)
+	w.sql("ALTER ROLE %s VALID UNTIL '2020-01-01'", w.first.Username)
+	w.store.begin(secretID, "version-1")
+	w.must("version-1", rotation.StepCreate)
+	w.refused("version-1", rotation.StepSet, rotation.ClassAuth, "VALID UNTIL")
+}
+
 // TestPostgresReplica: the error and the plan say that the server is one.
 func TestPostgresReplica(t *testing.T) {
 	server := replicaToBe(t)
