@@ -37,6 +37,9 @@ func (m *mysql) SetPassword(ctx context.Context, user, password string) error {
 	if err != nil {
 		return err
 	}
+	if err := m.admits(ctx, user); err != nil {
+		return err
+	}
 	// One statement changes all rows or none.
 	var args []any
 	for _, a := range rows {

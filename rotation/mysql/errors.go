@@ -124,7 +124,7 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 	case rotation.ClassAuth:
 		hint = "check the password; also, an anonymous account ''@'localhost' hides 'user'@'%' from logins of that host"
 		if !l.Encrypted() { // MariaDB refuses in the same words
-			hint += `, and a server with require_secure_transport lets nobody in without TLS ("ssl": true in the secret)`
+			hint += `, and a server with require_secure_transport or an account with REQUIRE SSL lets nobody in without TLS ("ssl": true in the secret)`
 		}
 	}
 	if hint != "" {

@@ -35,6 +35,9 @@ func (m *mariadb) SetPassword(ctx context.Context, user, password string) error 
 	if err != nil {
 		return err
 	}
+	if err := m.admits(ctx, user); err != nil {
+		return err
+	}
 	var all []identity
 	for _, a := range rows {
 		list, err := m.alternatives(ctx, a)

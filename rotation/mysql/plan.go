@@ -30,6 +30,9 @@ func (m *mysql) Explain(ctx context.Context, user, strategy string) (rotation.Ex
 	if err != nil {
 		return x, x.Refuse(err)
 	}
+	if err := m.admitted(ctx, &x, user); err != nil {
+		return x, err
+	}
 	x.Lacks = append(x.Lacks, grants.lacking(m.self, "CREATE USER")...)
 	for _, a := range rows {
 		m.explainOther(&x, a, strategy)
@@ -79,6 +82,9 @@ func (m *mariadb) Explain(ctx context.Context, user, strategy string) (rotation.
 	rows, err := m.accounts(ctx, user, hostsOfMaria)
 	if err != nil {
 		return x, x.Refuse(err)
+	}
+	if err := m.admitted(ctx, &x, user); err != nil {
+		return x, err
 	}
 	readable := m.readable
 	if dual {

@@ -1,0 +1,79 @@
+package rotationtest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// TestAdminLeavesAccountsThatNeverLogIn: a login that is refused whatever its
+// password proves nothing about AWSCURRENT, which works for the application.
+func TestAdminLeavesAccountsThatNeverLogIn(t *testing.T) {
+	for _, tc := range []struct {
+		name, statement string
+		class           rotation.Class
+		text            string
+	}{
+		{"host", "RENAME USER {user}@'%' TO {user}@'10.%'", rotation.ClassPrivilege, "127.0.0.1"},
+		{"X509", "ALTER USER {user}@'%' REQUIRE X509", rotation.ClassPolicy, "certificate"},
+		{"SUBJECT", "ALTER USER {user}@'%' REQUIRE SUBJECT '/CN=app'", rotation.ClassPolicy, "certificate"},
+		{"SSL", "ALTER USER {user}@'%' REQUIRE SSL", rotation.ClassTLS, `"ssl": true`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+				for _, extra := range [][]string{nil, {`"rotationStrategy":"SingleUser"`}} {
+					w := newWorld(t, p, plain, extra...)
+					w.addAdmin(w.admin.User, w.admin.Password)
+					w.sql("%s", strings.ReplaceAll(tc.statement, "{user}", "'"+w.first.Username+"'"))
+					if tc.name == "host" {
+						t.Cleanup(func() { w.sql("RENAME USER '%s'@'10.%%' TO '%s'@'%%'", w.first.Username, w.first.Username) })
+					}
+					w.unreachable(tc.class, tc.text)
+				}
+			})
+		})
+	}
+}
+
+// unreachable rotates an account that nobody can log in to from here.
+func (w *world) unreachable(class rotation.Class, text string) {
+	w.t.Helper()
+	before := w.stored()
+	if x := w.must("", rotation.StepPlan).Plan; !slices.ContainsFunc(x.Obstacles, func(o string) bool { return strings.Contains(o, text) }) {
+		w.t.Errorf("the plan says nothing of it: %+v", x)
+	}
+	w.store.begin(secretID, "version-1")
+	created := w.must("version-1", rotation.StepCreate).Created
+	for _, told := range []bool{created, false} {
+		_, err := w.f.Handle(w.t.Context(), rotation.Event{Step: rotation.StepSet, SecretID: secretID, ClientRequestToken: "version-1", Created: told})
+		if rotation.ClassOf(err) != class || !strings.Contains(err.Error(), text) {
+			w.t.Errorf("setSecret: error %v of class %q, want %q", err, rotation.ClassOf(err), class)
+		}
+	}
+	if w.stored() != before {
+		w.t.Error("the password has changed, and AWSCURRENT with it")
+	}
+}
+
+// stored is what the server keeps of the password.
+func (w *world) stored() (hash string) {
+	w.t.Helper()
+	w.ask("SELECT authentication_string FROM mysql.user WHERE user = '"+w.first.Username+"'", &hash)
+	return hash
+}
+
+// TestAdminChangesAnAccountOfOneHostOfTwo: one row that lets this machine in is
+// enough.
+func TestAdminChangesAnAccountOfOneHostOfTwo(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, plain, `"rotationStrategy":"SingleUser"`)
+		w.addAdmin(w.admin.User, w.admin.Password)
+		w.sql("CREATE USER '%s'@'10.%%' IDENTIFIED BY 'First_1aA' REQUIRE X509", w.first.Username)
+		t.Cleanup(func() { w.sql("DROP USER '%s'@'10.%%'", w.first.Username) })
+		w.rotate("version-1")
+		w.wantIn("after it", "AWSCURRENT")
+	})
+}
