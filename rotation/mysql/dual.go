@@ -22,8 +22,8 @@ import (
 type mysql struct{ *conn }
 
 const (
-	hostsOf    = "SELECT host FROM mysql.user WHERE user = ?"
-	lockOf     = "keyturn:" // + user, of which MariaDB's may be longer than the 64 characters of a lock's name
+	hostsOf    = "SELECT RTRIM(host) FROM mysql.user WHERE user = ?" // the mode PAD_CHAR_TO_FULL_LENGTH fills it up
+	lockOf     = "keyturn:"                                          // + user, of which MariaDB's may be longer than the 64 characters of a lock's name
 	lockName   = 56
 	lockSecond = 10
 )

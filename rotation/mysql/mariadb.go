@@ -26,7 +26,7 @@ type mariadb struct{ *conn }
 const (
 	native = "mysql_native_password"
 	// A role has a row without a host.
-	hostsOfMaria = "SELECT host FROM mysql.user WHERE user = ? AND is_role <> 'Y'"
+	hostsOfMaria = "SELECT RTRIM(host) FROM mysql.user WHERE user = ? AND is_role <> 'Y'"
 )
 
 // SetPassword implements rotation.Session.

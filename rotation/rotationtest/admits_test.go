@@ -77,3 +77,30 @@ func TestAdminChangesAnAccountOfOneHostOfTwo(t *testing.T) {
 		w.wantIn("after it", "AWSCURRENT")
 	})
 }
+
+// TestAdminUnderSQLModes: modes of the server that change what its own tables look
+// like, or how texts are written.
+func TestAdminUnderSQLModes(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		modes := []string{"PAD_CHAR_TO_FULL_LENGTH", "ANSI", "NO_BACKSLASH_ESCAPES"}
+		if p == dbserver.MariaDB {
+			modes = append(modes, "EMPTY_STRING_IS_NULL", "ORACLE")
+		}
+		w := newWorld(t, p, plain)
+		var usual string
+		w.ask("SELECT @@GLOBAL.sql_mode", &usual)
+		t.Cleanup(func() { w.sql("SET GLOBAL sql_mode = '%s'", usual) })
+		for _, mode := range modes {
+			for _, strategy := range []string{"SingleUser", "DualPassword", "AlternatingUsers"} {
+				w := newWorld(t, p, plain, `"rotationStrategy":"`+strategy+`"`)
+				w.addAdmin(w.admin.User, w.admin.Password)
+				t.Cleanup(w.dropOthers)
+				w.sql("SET GLOBAL sql_mode = '%s'", mode)
+				w.rotate("version-1")
+				w.must("version-1", rotation.StepRetire)
+				w.wantIn(mode, "AWSCURRENT")
+				w.sql("SET GLOBAL sql_mode = '%s'", usual)
+			}
+		}
+	})
+}
