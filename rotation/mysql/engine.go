@@ -182,10 +182,15 @@ func (c *conn) accounts(ctx context.Context, user, query string) ([]account, err
 	return found, nil
 }
 
-// needs names the missing GRANT in a privilege error.
+// needs names the missing GRANT in a privilege error. An account that has
+// SYSTEM_USER can be changed only by one that has it too; see "Account Categories" in
+// MySQL's manual.
 func (c *conn) needs(err error, doing, grant string) error {
 	if rotation.ClassOf(err) != rotation.ClassPrivilege {
 		return err
+	}
+	if strings.Contains(err.Error(), "SYSTEM_USER") {
+		grant = "SYSTEM_USER"
 	}
 	on := ""
 	if !strings.Contains(grant, " ON ") {

@@ -104,3 +104,17 @@ func TestAdminUnderSQLModes(t *testing.T) {
 		}
 	})
 }
+
+// TestAdminNeedsSystemUser names the privilege that lacks, not one that is there.
+func TestAdminNeedsSystemUser(t *testing.T) {
+	for _, strategy := range []string{"SingleUser", "DualPassword"} {
+		w, weak := newWorld(t, dbserver.MySQL, plain, `"rotationStrategy":"`+strategy+`"`), newWorld(t, dbserver.MySQL, plain)
+		w.sql("GRANT CREATE USER ON *.* TO '%s'@'%%'", weak.first.Username)
+		w.sql("GRANT SELECT ON mysql.user TO '%s'@'%%'", weak.first.Username)
+		w.sql("GRANT SYSTEM_USER ON *.* TO '%s'@'%%'", w.first.Username)
+		w.addAdmin(weak.first.Username, weak.first.Password)
+		w.store.begin(secretID, "version-1")
+		w.must("version-1", rotation.StepCreate)
+		w.refused("version-1", rotation.StepSet, rotation.ClassPrivilege, "GRANT SYSTEM_USER ON *.* TO '"+weak.first.Username+"'@'%'")
+	}
+}
