@@ -3,6 +3,7 @@ package keyturn_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,5 +147,25 @@ func TestProofByHandIsKept(t *testing.T) {
 	seen := o.until("a proof", func(w *keyturnapi.RotationPasswords) bool { return w.ProvedAt != nil })
 	if seen.ProvedBy != "proveSecret" || len(seen.Logins) != 2 || seen.NextCheck != nil {
 		t.Errorf("the server knows %+v", seen)
+	}
+}
+
+// TestSamePasswordIsNoDrift: a value that somebody has put with the same password,
+// as adopt does that adds keys, is no second password.
+func TestSamePasswordIsNoDrift(t *testing.T) {
+	s := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Dev = true })
+	o := observe(t, s, newAccount(t, dbserver.MariaDB, rotation.StrategySingleUser))
+	got, err := o.secrets.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &o.secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := strings.Replace(*got.SecretString, "{", `{"note":"the same login",`, 1)
+	if _, err := o.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &o.secret, SecretString: &value}); err != nil {
+		t.Fatal(err)
+	}
+	o.advance(25 * time.Hour)
+	seen := o.until("a check", func(w *keyturnapi.RotationPasswords) bool { return w.ProvedAt != nil })
+	if len(seen.Logins) != 2 || seen.Logins[1].Outcome != rotation.LoginLive || len(seen.Drift) > 0 {
+		t.Errorf("the check says %+v", seen)
 	}
 }

@@ -28,6 +28,10 @@ type LoginProof struct {
 	Class     Class     `json:"class,omitempty"` // of a login that is not live
 	Error     string    `json:"error,omitempty"`
 	At        time.Time `json:"at"` // UTC
+
+	// SameAs is the version before this one in the list that has the same password;
+	// the login was tried once, for both.
+	SameAs string `json:"sameAs,omitempty"`
 }
 
 // prove tries each label's login once, AWSCURRENT's first, and the same user
@@ -79,7 +83,7 @@ func (f *Function) proveVersion(ctx context.Context, e Event, s staging, p *prov
 	case err != nil:
 		return LoginProof{}, false, err
 	default:
-		proof = p.try(ctx, d.login)
+		proof = p.try(ctx, d.login, version)
 	}
 	proof.VersionID, proof.Stages = version, stages
 	return proof, true, nil
@@ -95,19 +99,21 @@ type prover struct {
 	offline *LoginProof          // the server cannot be reached
 }
 
-func (p *prover) try(ctx context.Context, l Login) LoginProof {
+func (p *prover) try(ctx context.Context, l Login, version string) LoginProof {
 	if l.Engine != p.at.Engine || l.Host != p.at.Host || l.Port != p.at.Port {
 		return p.f.unknown(l, ClassSecret, "the version belongs to another server than AWSCURRENT; nothing was sent there")
 	}
 	there := p.at.withPassword(l.Password)
 	there.Username = l.Username
 	if proof, ok := p.seen[there]; ok {
+		proof.SameAs = proof.VersionID
 		return proof
 	}
 	if p.offline != nil {
 		return p.f.unknown(l, p.offline.Class, "not tried, for AWSCURRENT's login got no answer: "+p.offline.Error)
 	}
 	proof := p.login(ctx, there)
+	proof.VersionID = version
 	p.seen[there] = proof
 	return proof
 }

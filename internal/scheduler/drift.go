@@ -21,6 +21,7 @@ type Login struct {
 	Class     string           `json:"class,omitempty"`
 	Error     string           `json:"error,omitempty"`
 	At        time.Time        `json:"at"`
+	SameAs    secret.VersionID `json:"sameAs,omitempty"` // the version that has the same password
 }
 
 const (
@@ -91,7 +92,7 @@ func (p Proof) drift(retiring bool) (kinds []string, known bool) {
 // beside tells whether a label has another password of the same user, alive.
 func (p Proof) beside(current Login, label string) bool {
 	l, ok := p.labelled(label)
-	return ok && l.Outcome == live && l.VersionID != current.VersionID && l.Username == current.Username
+	return ok && l.Outcome == live && l.VersionID != current.VersionID && l.SameAs != current.VersionID && l.Username == current.Username
 }
 
 // Proved stores a proof that somebody has asked for. While a rotation is under
