@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 )
 
 // attempt is one run of setSecret.
@@ -107,6 +108,9 @@ func (a *attempt) try(ctx context.Context, do action) error {
 		return nil
 	}
 	*shown, err = a.login(ctx, login)
+	if do == tryCurrent && a.admin && errors.Is(err, ErrExpired) {
+		*shown, err = live, nil // in its proof, and the administrator makes the change
+	}
 	return explainUnless(err, string(do))
 }
 

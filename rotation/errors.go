@@ -53,6 +53,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // one may satisfy: its rules for passwords, or the account's history.
 var ErrRejected = errors.New("the server's password rules refuse the new password")
 
+// ErrExpired is the reason why a server lets nobody in by the right password: it
+// has expired. An administrator can set a new one.
+var ErrExpired = errors.New("the password has expired")
+
 // TypeRejected is the ErrorType of errors that match ErrRejected. Their class is
 // ClassPolicy.
 const TypeRejected = "rejected"

@@ -121,6 +121,9 @@ func (f *Function) tryCurrent(ctx context.Context, cur document, p *Plan) error 
 		return nil // changer logs in with it
 	}
 	valid, err := works(ctx, f.Engine, cur.login)
+	if errors.Is(err, ErrExpired) {
+		return nil // the administrator's change ends that
+	}
 	if err == nil && !valid {
 		p.Obstacles = append(p.Obstacles, "the server refuses the value of AWSCURRENT; the administrator would replace the password all the same")
 	}

@@ -18,6 +18,8 @@ const (
 	errUnknownColumn  = 1054 // ER_BAD_FIELD_ERROR
 	errOptionPrevents = 1290 // ER_OPTION_PREVENTS_STATEMENT
 	errCannotUser     = 1396 // ER_CANNOT_USER
+	errMustChange     = 1820 // ER_MUST_CHANGE_PASSWORD
+	errMustChangeThen = 1862 // ER_MUST_CHANGE_PASSWORD_LOGIN
 	errNotValid       = 1819 // ER_NOT_VALID_PASSWORD
 	errHistory        = 3638 // ER_CREDENTIALS_CONTRADICT_TO_HISTORY
 	errWrongCurrent   = 3891 // ER_INCORRECT_CURRENT_PASSWORD
@@ -37,8 +39,6 @@ var classes = map[uint16]rotation.Class{
 	1227: rotation.ClassPrivilege, // ER_SPECIFIC_ACCESS_DENIED_ERROR
 	1410: rotation.ClassPrivilege, // ER_CANT_CREATE_USER_WITH_GRANT
 	3879: rotation.ClassPrivilege, // ER_DB_ACCESS_DENIED
-	1820: rotation.ClassPolicy,    // ER_MUST_CHANGE_PASSWORD
-	1862: rotation.ClassPolicy,    // ER_MUST_CHANGE_PASSWORD_LOGIN
 	3118: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED
 	3955: rotation.ClassPolicy,    // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
 	4150: rotation.ClassPolicy,    // ER_USER_IS_BLOCKED of MariaDB
@@ -47,6 +47,8 @@ var classes = map[uint16]rotation.Class{
 	1205: rotation.ClassTimeout,   // ER_LOCK_WAIT_TIMEOUT
 	3024: rotation.ClassTimeout,   // ER_QUERY_TIMEOUT
 
+	errMustChange:     rotation.ClassPolicy,
+	errMustChangeThen: rotation.ClassPolicy,
 	errNotValid:       rotation.ClassPolicy,
 	errHistory:        rotation.ClassPolicy,
 	errWrongCurrent:   rotation.ClassPolicy,
@@ -119,6 +121,11 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 		hint = "if the account has several plugins, mysql_native_password must be the first: ALTER USER … IDENTIFIED VIA"
 	}
 	switch class {
+	case rotation.ClassPolicy:
+		if isServer(cause, errMustChange) || isServer(cause, errMustChangeThen) {
+			cause = fmt.Errorf("%w: %w", rotation.ErrExpired, cause)
+			hint = "an administrator (masterarn) can rotate it, or sets a password by hand"
+		}
 	case rotation.ClassTLS:
 		hint = tlsHint(cause, l)
 	case rotation.ClassAuth:
