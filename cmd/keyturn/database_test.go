@@ -27,11 +27,11 @@ import (
 // TestDatabaseScripts runs each script against a server of its own and an
 // account of a real MariaDB, which may change its own password and no more. The
 // files account.json and admin.json hold the logins of the account and of an
-// administrator; bare.json lacks host and port, as filled.json does, whose cluster
-// the server knows. At AWS_LIKE_URL the server answers what AWS does and nothing
-// of its own.
+// administrator; redis.json that of an account of a real Redis; bare.json lacks
+// host and port, as filled.json does, whose cluster the server knows. At
+// AWS_LIKE_URL the server answers what AWS does and nothing of its own.
 func TestDatabaseScripts(t *testing.T) {
-	at := dbtest.Server(t, dbserver.MariaDB)
+	at, cache := dbtest.Server(t, dbserver.MariaDB), dbtest.Server(t, dbserver.Redis)
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/database",
 		Cmds: withLogins(at),
@@ -45,17 +45,19 @@ func TestDatabaseScripts(t *testing.T) {
 			user := "app_" + strings.ToLower(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 			env.Setenv("DB_USER", user)
 			at.Exec(t, "CREATE USER ?@'%' IDENTIFIED BY 'swordfish'", user)
+			cache.Exec(t, "ACL SETUSER "+user+" on >swordfish -@all +multi +exec +acl|setuser +acl|getuser +acl|save")
 			if err := adoptCluster(t.Context(), server.RDS, at, user); err != nil {
 				return err
 			}
-			return errors.Join(writeLogins(env.WorkDir, user, at), setUp(env))
+			return errors.Join(writeLogins(env.WorkDir, user, at, cache), setUp(env))
 		},
 	})
 }
 
-func writeLogins(dir, user string, at dbtest.Admin) error {
+func writeLogins(dir, user string, at, cache dbtest.Admin) error {
 	for name, value := range map[string]any{
 		"account.json": map[string]any{"engine": "mariadb", "host": at.Host, "port": at.Port, "username": user, "password": "swordfish"},
+		"redis.json":   map[string]any{"engine": "redis", "host": cache.Host, "port": cache.Port, "username": user, "password": "swordfish"},
 		"admin.json":   map[string]any{"username": at.User, "password": at.Password},
 		"bare.json":    map[string]any{"username": user, "password": "swordfish", "dbClusterIdentifier": "c"},
 		"filled.json":  map[string]any{"username": user, "password": "swordfish", "dbClusterIdentifier": "elsewhere"},

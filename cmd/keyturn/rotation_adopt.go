@@ -155,8 +155,10 @@ func (ad *adopter) run(ctx context.Context, name string) error {
 	if err := ad.chooseFunction(ctx, s, engine); err != nil {
 		return err
 	}
-	if err := ad.look(ctx); err != nil {
-		return err
+	if engineFunction(engine) != redisFunction { // which has no plan; the test logs in
+		if err := ad.look(ctx); err != nil {
+			return err
+		}
 	}
 	if err := ad.permit(ctx); err != nil {
 		return err

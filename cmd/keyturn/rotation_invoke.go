@@ -16,6 +16,7 @@ import (
 const (
 	mysqlFunction    = "keyturn-rotate-mysql"
 	postgresFunction = "keyturn-rotate-postgres"
+	redisFunction    = "keyturn-rotate-redis"
 	managedFunction  = "keyturn-rotate-managed" // of the secrets that RDS manages
 )
 

@@ -109,6 +109,8 @@ func engineFunction(engine string) string {
 		return postgresFunction
 	case strings.Contains(engine, "mysql"), engine == "mariadb", engine == "aurora":
 		return mysqlFunction
+	case engine == "redis", engine == "valkey":
+		return redisFunction
 	}
 	return ""
 }
