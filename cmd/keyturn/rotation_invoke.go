@@ -81,7 +81,8 @@ func functionOf(s *secretsmanager.DescribeSecretOutput, asked string) (string, e
 	}
 	return "", guided{
 		err: fmt.Errorf("no rotation function is associated with the secret %s", aws.ToString(s.Name)),
-		hint: "Name one with --function, such as " + mysqlFunction + " or " + postgresFunction + ",\n" +
-			"or configure the rotation by \"keyturn rotation adopt\" or \"keyturn secret rotate\".",
+		hint: "Name one with --function: " + mysqlFunction + ", " + postgresFunction + ", " + redisFunction + " or one of\n" +
+			"your own; or configure the rotation by \"keyturn rotation adopt\" or \"keyturn secret rotate\".",
+		code: exitNotFound,
 	}
 }
