@@ -220,7 +220,7 @@ func (e *Entry) size() int {
 // decrypted for this call alone; or the error that AWS answers: ErrNotFound or
 // ErrInvalidRequest. What it returns of the version is shared: do not change it.
 func (v *Vault) Read(ctx context.Context, arn ARN, sel Selector) (*Version, Value, error) {
-	e, err := v.LookupARN(ctx, arn)
+	e, err := v.lookupARN(ctx, arn, wholeEntry)
 	if err == nil && e.headOnly {
 		e, err = v.load(ctx, keyOf(arn), arn, wholeEntry)
 	}
