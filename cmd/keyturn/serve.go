@@ -39,12 +39,7 @@ type serveFlags struct {
 	perSecond    int
 }
 
-func newServeCommand(a *app) *cobra.Command {
-	var flags serveFlags
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Run a server that speaks the AWS Secrets Manager API",
-		Long: `Run a server that speaks the AWS Secrets Manager API, and the slices of RDS and
+const serveText = `Run a server that speaks the AWS Secrets Manager API, and the slices of RDS and
 Lambda that deploying and rotating need, on one port.
 
 The first start makes the data folder with a key file, with which everything is
@@ -68,7 +63,14 @@ of their own: provided.al2023, python3.x and nodejs with the python3 and node in
 PATH. If the server is root they run as nobody; else they run as the server's own
 user, and whoever may create functions can do what that user can.
 
-SIGTERM or Ctrl-C ends requests and steps of rotations in order.`,
+SIGTERM or Ctrl-C ends requests and steps of rotations in order.`
+
+func newServeCommand(a *app) *cobra.Command {
+	var flags serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a server that speaks the AWS Secrets Manager API",
+		Long:  serveText,
 		Example: `  keyturn serve
   keyturn serve --listen 127.0.0.1:8200 --data /var/lib/keyturn
   keyturn serve --key-file /etc/keyturn/key --key-passphrase-file /run/keyturn/passphrase

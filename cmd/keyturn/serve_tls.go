@@ -57,16 +57,19 @@ type certificate struct {
 
 	mu   sync.Mutex
 	pair *tls.Certificate
-	of   [2]os.FileInfo // the files that were looked at last
+	of   [2]os.FileInfo // the files that were read last
+	told bool           // that the files are not there, as they were not last time
 }
 
 // current is tls.Config.GetCertificate.
 func (c *certificate) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.load(); err != nil {
+	err := c.load()
+	if err != nil && !c.told { // strangers make handshakes as often as they like
 		c.log.Warn("reading the certificate again: the one before stays", "error", err)
 	}
+	c.told = err != nil
 	return c.pair, nil
 }
 
@@ -80,7 +83,7 @@ func (c *certificate) load() error {
 	if err != nil || unchanged(c.of[0], cert) && unchanged(c.of[1], key) {
 		return err
 	}
-	c.of = [2]os.FileInfo{cert, key} // a failure is told once
+	c.of = [2]os.FileInfo{cert, key} // what does not fit together is told once
 	pair, err := tls.LoadX509KeyPair(c.files.cert, c.files.key)
 	if err == nil {
 		c.pair = &pair

@@ -139,6 +139,25 @@ func TestServeTakesARenewedCertificate(t *testing.T) {
 	a.wantSerial(addr, 4)
 }
 
+// Every handshake looks for the files: that they are gone is told once.
+func TestMissingCertificateIsToldOnce(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.issue(2)
+	var said strings.Builder
+	c := &certificate{files: a.files, log: slog.New(slog.NewTextHandler(&said, nil))}
+	a.must(c.load())
+	a.must(os.Remove(a.files.cert))
+	for range 3 {
+		if pair, err := c.current(nil); pair == nil || err != nil {
+			t.Fatalf("%v, %v", pair, err)
+		}
+	}
+	if n := strings.Count(said.String(), "\n"); n != 1 {
+		t.Errorf("told %d times: %s", n, said.String())
+	}
+}
+
 func (a *authority) wantSerial(addr string, serial int64) {
 	a.t.Helper()
 	r, err := http.NewRequestWithContext(a.t.Context(), http.MethodGet, "https://"+addr+"/livez", nil)
