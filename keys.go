@@ -84,7 +84,7 @@ func (s *Server) kmsConfig(ctx context.Context) (aws.Config, error) {
 // re-wrapped when a key is rotated, and lost when old key material is retired.
 func stores() []keyapi.Store {
 	return []keyapi.Store{
-		{Table: "secret_versions", Key: []string{"arn", "id"}, Place: "arn || '|' || id"},
+		{Table: "secret_versions", Key: []string{"secret", "id"}, Place: "(SELECT arn FROM secrets WHERE number = secret) || '|' || id"},
 		{Table: "access_keys", Key: []string{"id"}, Place: "'access-key|' || id"},
 		{Table: "audit_keys", Key: []string{"id"}, Place: "'audit-key|' || id"},
 		{Table: "databases", Key: []string{"owner"}, Place: "owner || ' " + dbserver.Admin + "'", Document: "admin_password"},

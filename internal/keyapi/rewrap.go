@@ -130,7 +130,7 @@ func (s *Service) walk(ctx context.Context, visit func(Store, []sealedRow) error
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			after := store.first()
+			var after []string
 			if len(page) > 0 {
 				after = page[len(page)-1].id
 			}

@@ -13,7 +13,7 @@ import (
 // Store says where a feature keeps sealed values.
 type Store struct {
 	Table string
-	Key   []string // columns of the primary key; texts that are never empty
+	Key   []string // columns of the primary key
 	// Place is an SQL expression for the place that a value of a row is bound to.
 	Place string
 	// Document is the column that holds an envelope.Sealed as JSON, or an empty text
@@ -30,18 +30,20 @@ type sealedRow struct {
 	document string
 }
 
-// first is an id before every other.
-func (s Store) first() []string { return make([]string, len(s.Key)) }
-
-// page returns the sealed values that follow after, pageSize at most.
+// page returns the sealed values that follow after, or the first ones if that is
+// nil; pageSize at most.
 func (s Store) page(ctx context.Context, tx *sqldb.Tx, after []string) ([]sealedRow, error) {
 	key := strings.Join(s.Key, ", ")
 	value, present := "key_id, wrapped", "key_id"
 	if s.Document != "" {
 		value, present = s.Document, s.Document
 	}
-	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT %s, %s, %s FROM %s WHERE (%[1]s) > (%[5]s) AND %[6]s <> '' ORDER BY %[1]s LIMIT %[7]d`,
-		key, s.Place, value, s.Table, parameters(1, len(s.Key)), present, pageSize), texts(after)...)
+	behind := ""
+	if after != nil {
+		behind = fmt.Sprintf(`(%s) > (%s) AND `, key, parameters(1, len(s.Key)))
+	}
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT %s, %s, %s FROM %s WHERE %s%s <> '' ORDER BY %[1]s LIMIT %[7]d`,
+		key, s.Place, value, s.Table, behind, present, pageSize), texts(after)...)
 	if err != nil {
 		return nil, err
 	}

@@ -24,11 +24,17 @@ const (
 )
 
 // change runs a statement that changes a secret's rows; its $1 is the ARN. All
-// writes to the tables of this package go through it, changeValue or changeAccess:
-// they are what keeps the cache from telling of the past.
+// writes to the tables of this package go through it or those below: they are what
+// keeps the cache from telling of the past.
 func change(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args ...any) (sql.Result, error) {
 	tx.Touch(arn)
 	return tx.Exec(ctx, query, append([]any{arn}, args...)...)
+}
+
+// changeReturning is change for a statement that returns a row.
+func changeReturning(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args ...any) sqldb.Row {
+	tx.Touch(arn)
+	return tx.QueryRow(ctx, query, append([]any{arn}, args...)...)
 }
 
 // changeValue is change for a statement that changes versions and labels alone,
@@ -36,6 +42,12 @@ func change(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args ...an
 func changeValue(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args ...any) (sql.Result, error) {
 	tx.Touch(valueOf(arn))
 	return tx.Exec(ctx, query, append([]any{arn}, args...)...)
+}
+
+// changeOf is changeValue for a statement whose $1 is the secret's number.
+func changeOf(ctx context.Context, tx *sqldb.Tx, query string, b *board, args ...any) (sql.Result, error) {
+	tx.Touch(valueOf(b.arn))
+	return tx.Exec(ctx, query, append([]any{b.secret}, args...)...)
 }
 
 type valueOf ARN

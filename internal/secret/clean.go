@@ -24,8 +24,35 @@ const (
 // AWS's answer for them can be told from that for one that never was.
 const maxRemoved = 100
 
-const removable = `FROM secret_versions v WHERE v.arn = $1 AND v.created_at <= $2
-	AND NOT EXISTS (SELECT 1 FROM secret_labels l WHERE l.arn = v.arn AND l.version = v.id)`
+// removable is a version without labels.
+type removable struct {
+	id      VersionID
+	created time.Time
+}
+
+// removableOf returns those of a secret that have been there for so long, the
+// oldest first.
+func removableOf(ctx context.Context, tx *sqldb.Tx, b *board, age time.Duration) ([]removable, error) {
+	rows, err := tx.Query(ctx, `SELECT id, created_at FROM secret_versions WHERE secret = $1 AND created_at <= $2
+		ORDER BY created_at, id`, b.secret, sqldb.Millis(tx.Now.Add(-age)))
+	if err != nil {
+		return nil, fmt.Errorf("looking for old versions: %w", err)
+	}
+	defer rows.Close()
+	labelled := b.allStages()
+	var all []removable
+	for rows.Next() {
+		var r removable
+		var created int64
+		if err := rows.Scan(&r.id, &created); err != nil {
+			return nil, fmt.Errorf("looking for old versions: %w", err)
+		}
+		if r.created = time.UnixMilli(created).UTC(); labelled[r.id] == nil {
+			all = append(all, r)
+		}
+	}
+	return all, rows.Err()
+}
 
 func (v *Vault) planCleanup(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	_, err := change(ctx, tx, `INSERT INTO secret_cleanups (arn, at) VALUES ($1, $2)
@@ -38,15 +65,14 @@ func (v *Vault) planCleanup(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 }
 
 // makeRoom returns ErrLimitExceeded unless the clean-up can make room for one
-// version more than count, of versions that have been there for so long.
-func makeRoom(ctx context.Context, tx *sqldb.Tx, arn ARN, count int, age time.Duration) error {
-	var old int
-	err := tx.QueryRow(ctx, `SELECT COUNT(*) `+removable, arn, sqldb.Millis(tx.Now.Add(-age))).Scan(&old)
+// version more, of versions that have been there for so long.
+func makeRoom(ctx context.Context, tx *sqldb.Tx, b *board, age time.Duration) error {
+	old, err := removableOf(ctx, tx, b, age)
 	if err != nil {
-		return fmt.Errorf("counting old versions: %w", err)
+		return err
 	}
-	if count-old >= maxVersions {
-		return ErrLimitExceeded.Errorf("The secret has %d versions, and too many of them have staging labels or are younger than 24 hours.", count)
+	if b.versions-len(old) >= maxVersions {
+		return ErrLimitExceeded.Errorf("The secret has %d versions, and too many of them have staging labels or are younger than 24 hours.", b.versions)
 	}
 	return nil
 }
@@ -68,35 +94,35 @@ func (v *Vault) NextCleanup(ctx context.Context, tx *sqldb.Tx) (arn ARN, at time
 // CleanUp removes what a secret has beyond the quota, as far as it is old enough,
 // and plans the next clean-up if there is more. It returns the versions removed.
 func (v *Vault) CleanUp(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]VersionID, error) {
-	var count int
-	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_versions WHERE arn = $1`, arn).Scan(&count); err != nil {
-		return nil, fmt.Errorf("counting versions: %w", err)
-	}
-	old, err := oldest(ctx, tx, arn, max(count-maxVersions, 0))
+	b, err := readBoard(ctx, tx, arn)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range old {
-		if err := removeVersion(ctx, tx, arn, id); err != nil {
+	old, err := removableOf(ctx, tx, b, 0)
+	if err != nil {
+		return nil, err
+	}
+	var gone []VersionID
+	for b.versions > maxVersions && len(old) > 0 && !old[0].created.After(tx.Now.Add(-keepAtLeast)) {
+		if err := removeVersion(ctx, tx, b, old[0].id); err != nil {
+			return nil, err
+		}
+		gone, old = append(gone, old[0].id), old[1:]
+	}
+	if len(gone) > 0 {
+		if err := v.countAgain(ctx, tx, b); err != nil {
 			return nil, err
 		}
 	}
-	if len(old) > 0 {
-		if err := v.outdate(ctx, tx, arn); err != nil {
-			return nil, err
-		}
-	}
-	return old, planNext(ctx, tx, arn, count-len(old) > maxVersions)
+	return gone, planNext(ctx, tx, b, old)
 }
 
-// oldest returns the removable versions that were made first, at most limit.
-func oldest(ctx context.Context, tx *sqldb.Tx, arn ARN, limit int) ([]VersionID, error) {
-	rows, err := tx.Query(ctx, `SELECT v.id `+removable+` ORDER BY v.created_at, v.id LIMIT $3`,
-		arn, sqldb.Millis(tx.Now.Add(-keepAtLeast)), limit)
-	if err != nil {
-		return nil, fmt.Errorf("looking for old versions: %w", err)
+// countAgain stores how many versions there are, which is no change of the secret.
+func (v *Vault) countAgain(ctx context.Context, tx *sqldb.Tx, b *board) error {
+	if _, err := changeOf(ctx, tx, `UPDATE secrets SET versions = $2 WHERE number = $1`, b, b.versions); err != nil {
+		return fmt.Errorf("counting versions: %w", err)
 	}
-	return versionIDs(rows)
+	return v.outdate(ctx, tx, b.arn)
 }
 
 func versionIDs(rows *sqldb.Rows) ([]VersionID, error) {
@@ -112,34 +138,27 @@ func versionIDs(rows *sqldb.Rows) ([]VersionID, error) {
 	return all, rows.Err()
 }
 
-func removeVersion(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
-	if _, err := changeValue(ctx, tx, `DELETE FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id); err != nil {
-		return fmt.Errorf("removing an old version: %w", err)
+func removeVersion(ctx context.Context, tx *sqldb.Tx, b *board, id VersionID) error {
+	if err := deleteVersion(ctx, tx, b, id); err != nil {
+		return err
 	}
-	_, err := change(ctx, tx, `INSERT INTO secret_removed_versions (arn, id, removed_at) VALUES ($1, $2, $3)`, arn, id, sqldb.Millis(tx.Now))
+	_, err := change(ctx, tx, `INSERT INTO secret_removed_versions (arn, id, removed_at) VALUES ($1, $2, $3)`, b.arn, id, sqldb.Millis(tx.Now))
 	if err != nil {
 		return fmt.Errorf("noting a removed version: %w", err)
 	}
 	_, err = change(ctx, tx, `DELETE FROM secret_removed_versions WHERE arn = $1 AND (removed_at, id) <= (
-		SELECT removed_at, id FROM secret_removed_versions WHERE arn = $1 ORDER BY removed_at DESC, id DESC LIMIT 1 OFFSET $2)`, arn, maxRemoved)
+		SELECT removed_at, id FROM secret_removed_versions WHERE arn = $1 ORDER BY removed_at DESC, id DESC LIMIT 1 OFFSET $2)`, b.arn, maxRemoved)
 	return err
 }
 
 // planNext makes the clean-up come back when the next version is old enough. Where
 // all that is left has labels it comes with the next new version.
-func planNext(ctx context.Context, tx *sqldb.Tx, arn ARN, more bool) error {
-	var first sql.NullInt64
-	if more {
-		err := tx.QueryRow(ctx, `SELECT MIN(v.created_at) `+removable, arn, sqldb.Millis(tx.Now)).Scan(&first)
-		if err != nil {
-			return fmt.Errorf("looking for the next old version: %w", err)
-		}
+func planNext(ctx context.Context, tx *sqldb.Tx, b *board, left []removable) error {
+	query, args := `DELETE FROM secret_cleanups WHERE arn = $1`, []any(nil)
+	if b.versions > maxVersions && len(left) > 0 {
+		query, args = `UPDATE secret_cleanups SET at = $2 WHERE arn = $1`, []any{sqldb.Millis(left[0].created.Add(keepAtLeast))}
 	}
-	query, args := `UPDATE secret_cleanups SET at = $2 WHERE arn = $1`, []any{first.Int64 + keepAtLeast.Milliseconds()}
-	if !first.Valid {
-		query, args = `DELETE FROM secret_cleanups WHERE arn = $1`, nil
-	}
-	if _, err := change(ctx, tx, query, arn, args...); err != nil {
+	if _, err := change(ctx, tx, query, b.arn, args...); err != nil {
 		return fmt.Errorf("planning a clean-up: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package secret
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -128,13 +129,11 @@ func (e *Entry) tagged() bool { return e.Secret != nil && e.Secret.Tags != nil }
 // entryTexts is the statements that read an Entry.
 type entryTexts struct{ byARN, byName string }
 
-// wholeEntry reads a secret, a row for each of its labels, and its current version
-// in the row of AWSCURRENT; entryHead reads the secret alone.
+// wholeEntry reads a secret and its current version; entryHead the secret alone.
 var (
-	wholeEntry = newEntryTexts(`l.label, l.position, l.version, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at`, `
-	LEFT JOIN secret_labels l ON l.arn = s.arn
-	LEFT JOIN secret_versions v ON l.label = '`+Current+`' AND v.arn = l.arn AND v.id = l.version`)
-	entryHead = newEntryTexts(`NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL`, "")
+	wholeEntry = newEntryTexts(`s.labels, s.current, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at`,
+		` LEFT JOIN secret_versions v ON v.secret = s.number AND v.id = s.current`)
+	entryHead = newEntryTexts(`NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL`, "")
 )
 
 func newEntryTexts(columns, joins string) *entryTexts {
@@ -150,53 +149,48 @@ func readEntry(ctx context.Context, tx *sqldb.Tx, k cacheKey, arn ARN, texts *en
 		query, args = texts.byName, []any{sqldb.Millis(tx.Now), k.at.Account, k.at.Region, k.name}
 		arn = UnknownARN(k.at, k.name)
 	}
-	rows, err := tx.Query(ctx, query, args...)
+	e := &Entry{ARN: arn, headOnly: texts == entryHead}
+	var row entryRow
+	s, err := scanSecret(row.before(tx.QueryRow(ctx, query, args...).Scan))
+	if errors.Is(err, sql.ErrNoRows) {
+		return e, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a secret: %w", err)
 	}
-	defer rows.Close()
-	e := &Entry{ARN: arn, headOnly: texts == entryHead}
-	b := &board{}
-	for rows.Next() {
-		var row entryRow
-		if e.Secret, err = scanSecret(row.before(rows.Scan)); err != nil {
-			return nil, fmt.Errorf("reading a secret: %w", err)
-		}
-		b.now = append(b.now, pin{row.position.Int64, row.label.String, VersionID(row.id.String)})
-		if e.ARN = e.Secret.ARN; row.hasValue() {
-			e.current = row.version(e.ARN)
-		}
+	e.ARN, e.Secret = s.ARN, s
+	if row.hasValue() {
+		e.current, err = row.version(s.ARN)
 	}
-	if e.current != nil {
-		e.current.Stages = b.stages(e.current.ID)
-	}
-	return e, rows.Err()
+	return e, err
 }
 
-// entryRow is what entryText reads before the columns of the secret: NULL where
-// there is no label, or no version since the label is another than AWSCURRENT.
+// entryRow is what an entry's statement reads before the columns of the secret:
+// NULL where there is no version that has AWSCURRENT.
 type entryRow struct {
-	label, id, kind, keyID sql.NullString
-	position               sql.NullInt64
-	wrapped, ciphertext    []byte
-	created, accessed      sql.NullInt64
+	labels, id, kind, keyID sql.NullString
+	wrapped, ciphertext     []byte
+	created, accessed       sql.NullInt64
 }
 
 // before returns a scan that reads r, and what it is given from the columns
 // behind it.
 func (r *entryRow) before(scan func(...any) error) func(...any) error {
 	return func(more ...any) error {
-		own := []any{&r.label, &r.position, &r.id, &r.kind, &r.keyID, &r.wrapped, &r.ciphertext, &r.created, &r.accessed}
+		own := []any{&r.labels, &r.id, &r.kind, &r.keyID, &r.wrapped, &r.ciphertext, &r.created, &r.accessed}
 		return scan(append(own, more...)...)
 	}
 }
 
 func (r *entryRow) hasValue() bool { return r.kind.Valid && r.kind.String != reserved }
 
-func (r *entryRow) version(arn ARN) *Version {
-	return &Version{ARN: arn, ID: VersionID(r.id.String), kind: r.kind.String,
+func (r *entryRow) version(arn ARN) (*Version, error) {
+	b := board{arn: arn}
+	err := b.parse(r.labels.String)
+	id := VersionID(r.id.String)
+	return &Version{ARN: arn, ID: id, Stages: b.stages(id), kind: r.kind.String,
 		sealed:  envelope.Sealed{KeyID: r.keyID.String, Wrapped: r.wrapped, Ciphertext: r.ciphertext},
-		Created: time.UnixMilli(r.created.Int64).UTC(), Accessed: sqldb.Time(r.accessed)}
+		Created: time.UnixMilli(r.created.Int64).UTC(), Accessed: sqldb.Time(r.accessed)}, err
 }
 
 // size estimates the bytes that e takes in memory, with the data key that it

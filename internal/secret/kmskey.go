@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/keyturn/keyturn/internal/envelope"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -111,21 +112,21 @@ func (v *Vault) sealAgain(ctx context.Context, version *Version, s Slot) (*Versi
 
 // underOtherKey returns the versions that belong under keyID and are not.
 func (v *Vault) underOtherKey(ctx context.Context, tx *sqldb.Tx, arn ARN, keyID string) ([]*Version, error) {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT v.id FROM secret_versions v
-		JOIN secret_labels l ON l.arn = v.arn AND l.version = v.id
-		WHERE v.arn = $1 AND v.kind <> 'reserved' AND v.kms_key_id <> $2
-			AND l.label IN ('AWSCURRENT', 'AWSPENDING', 'AWSPREVIOUS')`, arn, keyID)
-	if err != nil {
-		return nil, fmt.Errorf("looking for versions under another key: %w", err)
-	}
-	ids, err := versionIDs(rows)
+	b, err := readBoard(ctx, tx, arn)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*Version, len(ids))
-	for i, id := range ids {
-		if all[i], err = v.ByID(ctx, tx, arn, id); err != nil {
+	var all []*Version
+	for id, stages := range b.allStages() {
+		if !slices.ContainsFunc(stages, func(s string) bool { return s == Current || s == Pending || s == Previous }) {
+			continue
+		}
+		version, err := v.ByID(ctx, tx, arn, id)
+		if err != nil {
 			return nil, err
+		}
+		if !version.Reserved() && version.KMSKeyID != keyID {
+			all = append(all, version)
 		}
 	}
 	return all, nil
@@ -144,7 +145,7 @@ func (v *Vault) rekey(ctx context.Context, tx *sqldb.Tx, arn ARN, r *Rekeying) e
 			return ErrStale
 		}
 		_, err := change(ctx, tx, `UPDATE secret_versions SET kms_key_id = $3, key_id = $4, wrapped = $5, ciphertext = $6
-			WHERE arn = $1 AND id = $2`, arn, again.ID, r.KMSKeyID, again.sealed.KeyID, again.sealed.Wrapped, again.sealed.Ciphertext)
+			WHERE `+ofSecret+` AND id = $2`, arn, again.ID, r.KMSKeyID, again.sealed.KeyID, again.sealed.Wrapped, again.sealed.Ciphertext)
 		if err != nil {
 			return fmt.Errorf("storing a version under another key: %w", err)
 		}

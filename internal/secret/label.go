@@ -1,13 +1,12 @@
 package secret
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
@@ -15,147 +14,136 @@ import (
 // maxLabels is AWS's quota of staging labels on one version.
 const maxLabels = 20
 
-// holder returns the version that has a label, or "".
-func holder(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) (VersionID, error) {
-	var id VersionID
-	err := tx.QueryRow(ctx, `SELECT version FROM secret_labels WHERE arn = $1 AND label = $2`, arn, label).Scan(&id)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("reading a staging label: %w", err)
-	}
-	return id, nil
-}
-
-// Holder returns the version that has a label, or "" when none has.
-func (v *Vault) Holder(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) (VersionID, error) {
-	return holder(ctx, tx, arn, label)
-}
-
-func stages(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) ([]string, error) {
-	rows, err := tx.Query(ctx, `SELECT label FROM secret_labels WHERE arn = $1 AND version = $2 ORDER BY position`, arn, id)
-	if err != nil {
-		return nil, fmt.Errorf("reading staging labels: %w", err)
-	}
-	defer rows.Close()
-	var all []string
-	for rows.Next() {
-		var l string
-		if err := rows.Scan(&l); err != nil {
-			return nil, fmt.Errorf("reading staging labels: %w", err)
-		}
-		all = append(all, l)
-	}
-	return all, rows.Err()
-}
-
-// Stages returns the labelled versions of a secret with their labels.
-func (v *Vault) Stages(ctx context.Context, tx *sqldb.Tx, arn ARN) (map[VersionID][]string, error) {
-	rows, err := tx.Query(ctx, `SELECT version, label FROM secret_labels WHERE arn = $1 ORDER BY position`, arn)
-	if err != nil {
-		return nil, fmt.Errorf("reading staging labels: %w", err)
-	}
-	defer rows.Close()
-	all := map[VersionID][]string{}
-	for rows.Next() {
-		var id VersionID
-		var l string
-		if err := rows.Scan(&id, &l); err != nil {
-			return nil, fmt.Errorf("reading staging labels: %w", err)
-		}
-		all[id] = append(all[id], l)
-	}
-	return all, rows.Err()
-}
-
-// attach puts a label on a version, off any other. It knows nothing of
-// AWSCURRENT's consequences.
-func attach(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, label string) error {
-	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (position, arn, label, version)
-		VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM secret_labels WHERE arn = $1), $1, $2, $3)
-		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position
-		WHERE secret_labels.version <> excluded.version`, arn, label, id)
-	if err != nil {
-		return fmt.Errorf("attaching %s: %w", label, err)
-	}
-	return nil
-}
-
-func detach(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) error {
-	_, err := changeValue(ctx, tx, `DELETE FROM secret_labels WHERE arn = $1 AND label = $2`, arn, label)
-	if err != nil {
-		return fmt.Errorf("detaching %s: %w", label, err)
-	}
-	return nil
-}
-
-// attachAll attaches the labels that a new value names and returns all that its
-// version then has. A new AWSCURRENT ends a rotation under way: AWSPENDING goes,
-// unless the caller named it too.
-//
-// It writes only what differs: every new value comes this way.
-func (b *board) attachAll(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, labels []string) ([]string, error) {
-	if slices.Contains(labels, Current) && !slices.Contains(labels, Pending) {
-		b.remove(Pending)
-	}
-	for _, l := range labels {
-		if from := b.holder(l); l == Current && from != "" && from != id {
-			b.set(Current, id)
-			b.set(Previous, from)
-		} else {
-			b.set(l, id)
-		}
-	}
-	stages := b.stages(id)
-	if len(stages) > maxLabels {
-		return nil, errTooManyLabels()
-	}
-	return stages, b.save(ctx, tx, arn)
-}
-
-// board is all labels of a secret, in the order in which they were attached.
+// board is what a secret's own row tells of its versions: its labels in the order
+// in which they were attached, each on one version, and how many versions it has.
 type board struct {
-	now, before []pin
-	last        int64 // the highest position
+	arn        ARN
+	secret     int64 // its number, in secret_versions
+	versions   int
+	replicated bool
+	pins       []pin
 }
 
 type pin struct {
-	position int64
-	label    string
-	version  VersionID
+	label   string
+	version VersionID
 }
 
-// add puts a label where it is stored.
-func (b *board) add(p pin) {
-	b.before, b.now, b.last = append(b.before, p), append(b.now, p), max(b.last, p.position)
+// boardColumns is what scanBoard reads of secrets.
+const boardColumns = `number, versions, primary_region <> '', labels`
+
+// readBoard returns the board of a secret. One that does not exist has no labels.
+func readBoard(ctx context.Context, tx *sqldb.Tx, arn ARN) (*board, error) {
+	b, err := scanBoard(arn, tx.QueryRow(ctx, `SELECT `+boardColumns+` FROM secrets WHERE arn = $1`, arn).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return &board{arn: arn}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading staging labels: %w", err)
+	}
+	return b, nil
+}
+
+// scanBoard scans boardColumns, and more columns behind them.
+func scanBoard(arn ARN, scan func(...any) error, more ...any) (*board, error) {
+	b := &board{arn: arn}
+	var labels string
+	if err := scan(append([]any{&b.secret, &b.versions, &b.replicated, &labels}, more...)...); err != nil {
+		return nil, err
+	}
+	return b, b.parse(labels)
+}
+
+func (b *board) parse(labels string) error {
+	var pairs [][2]string
+	if err := json.Unmarshal([]byte(labels), &pairs); err != nil {
+		return fmt.Errorf("what is stored of the staging labels of %s: %w", b.arn, err)
+	}
+	b.pins = make([]pin, len(pairs))
+	for i, p := range pairs {
+		b.pins[i] = pin{p[0], VersionID(p[1])}
+	}
+	return nil
+}
+
+// text is what parse reads.
+func (b *board) text() (string, error) {
+	pairs := make([][2]string, len(b.pins))
+	for i, p := range b.pins {
+		pairs[i] = [2]string{p.label, string(p.version)}
+	}
+	text, err := json.Marshal(pairs)
+	return string(text), err
+}
+
+// save stores the board. It moves LastChangedDate and has the change carried to the
+// replicas, as touch does.
+func (v *Vault) save(ctx context.Context, tx *sqldb.Tx, b *board) error {
+	labels, err := b.text()
+	if err != nil {
+		return fmt.Errorf("storing staging labels: %w", err)
+	}
+	_, err = changeOf(ctx, tx, `UPDATE secrets SET labels = $2, current = $3, versions = $4, changed_at = $5 WHERE number = $1`,
+		b, labels, b.holder(Current), b.versions, sqldb.Millis(tx.Now))
+	if err != nil {
+		return fmt.Errorf("storing staging labels: %w", err)
+	}
+	if !b.replicated {
+		return nil
+	}
+	return v.outdate(ctx, tx, b.arn)
 }
 
 func (b *board) find(label string) int {
-	return slices.IndexFunc(b.now, func(p pin) bool { return p.label == label })
+	return slices.IndexFunc(b.pins, func(p pin) bool { return p.label == label })
 }
 
+// holder returns the version that has a label, or "".
 func (b *board) holder(label string) VersionID {
 	if i := b.find(label); i >= 0 {
-		return b.now[i].version
+		return b.pins[i].version
 	}
 	return ""
 }
 
 func (b *board) remove(label string) {
-	b.now = slices.DeleteFunc(b.now, func(p pin) bool { return p.label == label })
+	b.pins = slices.DeleteFunc(b.pins, func(p pin) bool { return p.label == label })
 }
 
-// set puts a label on a version; one that is there already keeps its place.
+// set puts a label on a version, off any other; one that is there already keeps
+// its place. It knows nothing of AWSCURRENT's consequences.
 func (b *board) set(label string, id VersionID) {
 	if b.holder(label) == id {
 		return
 	}
 	b.remove(label)
-	b.last++
-	b.now = append(b.now, pin{b.last, label, id})
+	b.pins = append(b.pins, pin{label, id})
 }
 
+// move puts a label on a version. With AWSCURRENT goes AWSPREVIOUS: onto the
+// version that had AWSCURRENT, off every other.
+func (b *board) move(label string, id VersionID) {
+	from := b.holder(label)
+	b.set(label, id)
+	if label == Current && from != "" && from != id {
+		b.set(Previous, from)
+	}
+}
+
+// attachAll moves the labels that a new value names. A new AWSCURRENT ends a
+// rotation under way: AWSPENDING goes, unless the caller named it too.
+func (b *board) attachAll(id VersionID, labels []string) {
+	if slices.Contains(labels, Current) && !slices.Contains(labels, Pending) {
+		b.remove(Pending)
+	}
+	for _, l := range labels {
+		b.move(l, id)
+	}
+}
+
+// stages returns the labels of a version.
 func (b *board) stages(id VersionID) (all []string) {
-	slices.SortFunc(b.now, func(p, q pin) int { return cmp.Compare(p.position, q.position) })
-	for _, p := range b.now {
+	for _, p := range b.pins {
 		if p.version == id {
 			all = append(all, p.label)
 		}
@@ -163,78 +151,39 @@ func (b *board) stages(id VersionID) (all []string) {
 	return all
 }
 
-func (b *board) save(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	for _, p := range b.before {
-		if b.find(p.label) >= 0 {
-			continue
-		}
-		if err := detach(ctx, tx, arn, p.label); err != nil {
-			return err
-		}
+// allStages returns the labelled versions with their labels.
+func (b *board) allStages() map[VersionID][]string {
+	all := make(map[VersionID][]string, len(b.pins))
+	for _, p := range b.pins {
+		all[p.version] = append(all[p.version], p.label)
 	}
-	moved := slices.DeleteFunc(slices.Clone(b.now), func(p pin) bool { return slices.Contains(b.before, p) })
-	return savePins(ctx, tx, arn, moved)
+	return all
 }
 
-// savePins stores labels in one statement. There are at most as many texts of it
-// as a request names labels.
-func savePins(ctx context.Context, tx *sqldb.Tx, arn ARN, pins []pin) error {
-	if len(pins) == 0 {
-		return nil
-	}
-	args := make([]any, 0, 3*len(pins))
-	for _, p := range pins {
-		args = append(args, p.position, p.label, string(p.version))
-	}
-	rows, ok := pinRows[len(pins)]
-	if !ok {
-		rows = rowsOfPins(len(pins))
-	}
-	_, err := changeValue(ctx, tx, `INSERT INTO secret_labels (arn, position, label, version) VALUES `+rows+`
-		ON CONFLICT (arn, label) DO UPDATE SET version = excluded.version, position = excluded.position`, arn, args...)
-	if err != nil {
-		return fmt.Errorf("attaching labels: %w", err)
+// underLimit returns ErrLimitExceeded if a version has too many labels.
+func (b *board) underLimit(id VersionID) error {
+	if len(b.stages(id)) > maxLabels {
+		return errTooManyLabels()
 	}
 	return nil
 }
 
-// pinRows is rowsOfPins of what a new secret has and what a new value moves.
-var pinRows = map[int]string{1: rowsOfPins(1), 2: rowsOfPins(2)}
-
-// rowsOfPins is the placeholders of n labels.
-func rowsOfPins(n int) string {
-	rows := make([]string, n)
-	for i := range rows {
-		rows[i] = fmt.Sprintf("($1, $%d, $%d, $%d)", 3*i+2, 3*i+3, 3*i+4)
+// Holder returns the version that has a label, or "" when none has.
+func (v *Vault) Holder(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) (VersionID, error) {
+	b, err := readBoard(ctx, tx, arn)
+	if err != nil {
+		return "", err
 	}
-	return strings.Join(rows, ", ")
+	return b.holder(label), nil
 }
 
-// move puts a label on a version. With AWSCURRENT goes AWSPREVIOUS: onto the
-// version that had AWSCURRENT, off every other.
-func move(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, label string) error {
-	if label != Current {
-		return attach(ctx, tx, arn, id, label)
+// Stages returns the labelled versions of a secret with their labels.
+func (v *Vault) Stages(ctx context.Context, tx *sqldb.Tx, arn ARN) (map[VersionID][]string, error) {
+	b, err := readBoard(ctx, tx, arn)
+	if err != nil {
+		return nil, err
 	}
-	from, err := holder(ctx, tx, arn, Current)
-	if err != nil || from == id {
-		return err
-	}
-	if err := attach(ctx, tx, arn, id, Current); err != nil {
-		return err
-	}
-	if from == "" {
-		return nil
-	}
-	return attach(ctx, tx, arn, from, Previous)
-}
-
-func underLimit(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
-	all, err := stages(ctx, tx, arn, id)
-	if err == nil && len(all) > maxLabels {
-		return errTooManyLabels()
-	}
-	return err
+	return b.allStages(), nil
 }
 
 func errTooManyLabels() error {
@@ -247,11 +196,15 @@ func (v *Vault) MoveLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label stri
 	if from == "" && to == "" {
 		return ErrInvalidParameter.Errorf("You must provide RemoveFromVersionId, MoveToVersionId, or both.")
 	}
-	if err := checkFrom(ctx, tx, arn, label, from, to); err != nil {
+	b, err := readBoard(ctx, tx, arn)
+	if err != nil {
+		return err
+	}
+	if err := b.checkFrom(label, from, to); err != nil {
 		return err
 	}
 	if to == "" {
-		return v.removeLabel(ctx, tx, arn, label)
+		return v.removeLabel(ctx, tx, b, label)
 	}
 	version, err := v.ByID(ctx, tx, arn, to)
 	if err != nil {
@@ -260,25 +213,25 @@ func (v *Vault) MoveLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label stri
 	if version == nil {
 		return missing(ctx, tx, arn, to)
 	}
-	if err := move(ctx, tx, arn, to, label); err != nil {
+	b.move(label, to)
+	if err := b.underLimit(to); err != nil {
 		return err
 	}
-	return errors.Join(underLimit(ctx, tx, arn, to), v.touch(ctx, tx, arn))
+	return v.save(ctx, tx, b)
 }
 
-func (v *Vault) removeLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label string) error {
+func (v *Vault) removeLabel(ctx context.Context, tx *sqldb.Tx, b *board, label string) error {
 	if label == Current {
 		return ErrInvalidParameter.Errorf("You can't remove the staging label AWSCURRENT from a version. You can only move it to another version with MoveToVersionId.")
 	}
-	return errors.Join(detach(ctx, tx, arn, label), v.touch(ctx, tx, arn))
+	b.remove(label)
+	return v.save(ctx, tx, b)
 }
 
 // checkFrom makes sure that the caller knows where the label is now.
-func checkFrom(ctx context.Context, tx *sqldb.Tx, arn ARN, label string, from, to VersionID) error {
-	now, err := holder(ctx, tx, arn, label)
+func (b *board) checkFrom(label string, from, to VersionID) error {
+	now := b.holder(label)
 	switch {
-	case err != nil:
-		return err
 	case from == "" && now != "" && now != to:
 		return ErrInvalidParameter.Errorf("The parameter RemoveFromVersionId can't be empty. Staging label %s is currently attached to version %s, so you must explicitly reference that version in RemoveFromVersionId.", label, now)
 	case from != "" && from != now:

@@ -38,49 +38,53 @@ type New struct {
 // has ended is purged, and its ARN returned. The version's Slot must have the
 // secret's KMSKeyID.
 func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {
-	done, err := insertSecret(ctx, tx, n)
-	if err == nil && !done { // the name is mostly free, so nobody asks first
+	b, err := insertSecret(ctx, tx, n, version)
+	if err == nil && b == nil { // the name is mostly free, so nobody asks first
 		if purged, err = v.makeFree(ctx, tx, n, version); err != nil {
 			return "", err
 		}
-		_, err = insertSecret(ctx, tx, n)
+		b, err = insertSecret(ctx, tx, n, version)
+	}
+	if err == nil && version != nil {
+		err = insert(ctx, tx, b, version, tx.Now)
 	}
 	if err != nil {
 		return "", fmt.Errorf("creating a secret: %w", err)
 	}
-	return purged, v.insertRest(ctx, tx, n, version)
+	return purged, v.insertRest(ctx, tx, n)
 }
 
-// insertSecret reports whether the name was free.
-func insertSecret(ctx context.Context, tx *sqldb.Tx, n New) (bool, error) {
-	now, at := sqldb.Millis(tx.Now), n.ARN.Place()
-	res, err := change(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
-			owning_service, tagged, created_at, changed_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)
-		ON CONFLICT (account, region, name) DO NOTHING`,
-		n.ARN, at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, n.OwningService, now)
-	if err != nil {
-		return false, err
+// insertSecret stores the secret's own row, with what it tells of a first version.
+// It returns nil if the name is not free.
+func insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (*board, error) {
+	b := &board{arn: n.ARN}
+	if version != nil {
+		b.set(Current, version.ID)
 	}
-	count, err := res.RowsAffected()
-	return count == 1, err
+	labels, err := b.text()
+	if err != nil {
+		return nil, err
+	}
+	now, at := sqldb.Millis(tx.Now), n.ARN.Place()
+	err = changeReturning(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
+			owning_service, tagged, created_at, changed_at, labels, current, versions)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9, $10, $11, $12)
+		ON CONFLICT (account, region, name) DO NOTHING RETURNING number`, n.ARN,
+		at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, n.OwningService, now,
+		labels, b.holder(Current), len(b.pins)).Scan(&b.secret)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil //nolint:nilnil // the caller asks whether the name was free
+	}
+	return b, err
 }
 
-// insertRest stores what belongs to a new secret.
-func (v *Vault) insertRest(ctx context.Context, tx *sqldb.Tx, n New, version *Version) error {
+// insertRest stores what else belongs to a new secret.
+func (v *Vault) insertRest(ctx context.Context, tx *sqldb.Tx, n New) error {
 	if n.OwningService != "" {
 		n.Tags = append(n.Tags[:len(n.Tags):len(n.Tags)], Tag{Key: ownerTag, Value: n.OwningService})
 	}
 	for _, t := range n.Tags {
 		if err := v.SetTag(ctx, tx, n.ARN, t); err != nil {
-			return err
-		}
-	}
-	if version != nil { // nothing has this ARN yet, so nothing need be asked or moved
-		if err := insert(ctx, tx, version, tx.Now); err != nil {
-			return err
-		}
-		if err := savePins(ctx, tx, n.ARN, []pin{{1, Current, version.ID}}); err != nil {
 			return err
 		}
 	}
@@ -215,7 +219,7 @@ func (v *Vault) DeleteNow(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Version
 
 // VersionIDs returns the ids of all versions of a secret, the oldest first.
 func (v *Vault) VersionIDs(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]VersionID, error) {
-	rows, err := tx.Query(ctx, `SELECT id FROM secret_versions WHERE arn = $1 ORDER BY created_at, id`, arn)
+	rows, err := tx.Query(ctx, `SELECT id FROM secret_versions WHERE `+ofSecret+` ORDER BY created_at, id`, arn)
 	if err != nil {
 		return nil, fmt.Errorf("reading version ids: %w", err)
 	}
@@ -225,8 +229,10 @@ func (v *Vault) VersionIDs(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Versio
 // Purge removes a secret and all its versions at once. An unknown ARN is no
 // error.
 func (v *Vault) Purge(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	for _, table := range []string{"secret_labels", "secret_versions", "secret_tags", "secret_replicas",
-		"secret_removed_versions", "secret_cleanups", "secrets"} {
+	if _, err := change(ctx, tx, `DELETE FROM secret_versions WHERE `+ofSecret, arn); err != nil {
+		return fmt.Errorf("removing a secret: %w", err)
+	}
+	for _, table := range []string{"secret_tags", "secret_replicas", "secret_removed_versions", "secret_cleanups", "secrets"} {
 		if _, err := change(ctx, tx, `DELETE FROM `+table+` WHERE arn = $1`, arn); err != nil {
 			return fmt.Errorf("removing a secret: %w", err)
 		}

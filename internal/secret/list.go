@@ -1,10 +1,9 @@
 package secret
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -196,32 +195,16 @@ func (v *Vault) StagesOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN
 		return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
 	}
 	defer rows.Close()
-	boards := make(map[ARN][]pin, len(arns))
+	all := make(map[ARN]map[VersionID][]string, len(arns))
 	for rows.Next() {
-		var arn ARN
-		var p pin
-		if err := rows.Scan(&arn, &p.version, &p.label, &p.position); err != nil {
+		var b board
+		var labels string
+		if err := errors.Join(rows.Scan(&b.arn, &labels), b.parse(labels)); err != nil {
 			return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
 		}
-		boards[arn] = append(boards[arn], p)
-	}
-	all := make(map[ARN]map[VersionID][]string, len(arns))
-	for arn, pins := range boards {
-		all[arn] = stagesOf(pins)
+		all[b.arn] = b.allStages()
 	}
 	return all, rows.Err()
 }
 
-// stagesOf gives each version its labels, in the order in which they were attached.
-func stagesOf(pins []pin) map[VersionID][]string {
-	slices.SortFunc(pins, func(a, b pin) int { return cmp.Compare(a.position, b.position) })
-	stages := make(map[VersionID][]string, len(pins))
-	for _, p := range pins {
-		stages[p.version] = append(stages[p.version], p.label)
-	}
-	return stages
-}
-
-// stagesText leaves the order to stagesOf: SQLite would sort the few labels of each
-// secret by themselves.
-var stagesText = `SELECT arn, version, label, position FROM secret_labels WHERE arn IN ` + inList
+var stagesText = `SELECT arn, labels FROM secrets WHERE arn IN ` + inList

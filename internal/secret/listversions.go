@@ -46,16 +46,17 @@ func (v *Vault) Versions(ctx context.Context, tx *sqldb.Tx, p VersionPage) (page
 
 // versions returns all of them: the quota keeps them few.
 func (v *Vault) versions(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]*Version, error) {
-	stages, err := v.Stages(ctx, tx, arn)
+	b, err := readBoard(ctx, tx, arn)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := tx.Query(ctx, `SELECT id, kms_key_id, created_at, accessed_at FROM secret_versions
-		WHERE arn = $1 AND kind <> $2`, arn, reserved)
+		WHERE secret = $1 AND kind <> $2`, b.secret, reserved)
 	if err != nil {
 		return nil, fmt.Errorf("listing versions: %w", err)
 	}
 	defer rows.Close()
+	stages := b.allStages()
 	var all []*Version
 	for rows.Next() {
 		version := &Version{ARN: arn}

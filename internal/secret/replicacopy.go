@@ -111,8 +111,8 @@ func readPlan(ctx context.Context, tx *sqldb.Tx, c Copying) (*copyPlan, error) {
 // that hold another value there.
 func (v *Vault) lacking(ctx context.Context, tx *sqldb.Tx, primary, replica ARN) ([]*Version, error) {
 	rows, err := tx.Query(ctx, `SELECT v.id FROM secret_versions v
-		LEFT JOIN secret_versions r ON r.arn = $2 AND r.id = v.id
-		WHERE v.arn = $1 AND (r.id IS NULL OR r.kind <> v.kind
+		LEFT JOIN secret_versions r ON r.secret = (SELECT number FROM secrets WHERE arn = $2) AND r.id = v.id
+		WHERE v.secret = (SELECT number FROM secrets WHERE arn = $1) AND (r.id IS NULL OR r.kind <> v.kind
 			OR COALESCE(r.origin, x'') <> COALESCE(substr(v.ciphertext, 1, $3), x''))`, primary, replica, markBytes)
 	if err != nil {
 		return nil, fmt.Errorf("comparing a replica: %w", err)
@@ -230,42 +230,40 @@ func (v *Vault) copyVersions(ctx context.Context, tx *sqldb.Tx, p *copyPlan) err
 	if err != nil {
 		return err
 	}
+	b, err := readBoard(ctx, tx, p.replica())
+	if err != nil {
+		return err
+	}
 	for _, version := range lacking {
 		copied := p.versions[version.ID]
 		if copied == nil || !bytes.Equal(copied.origin, version.mark()) {
 			return ErrStale
 		}
-		_, err := change(ctx, tx, `DELETE FROM secret_versions WHERE arn = $1 AND id = $2`, p.replica(), version.ID)
-		if err != nil {
+		if err := errors.Join(deleteVersion(ctx, tx, b, version.ID), insert(ctx, tx, b, copied, version.Created)); err != nil {
 			return fmt.Errorf("replacing a version: %w", err)
 		}
-		if err := insert(ctx, tx, copied, version.Created); err != nil {
-			return err
-		}
 	}
-	_, err = change(ctx, tx, `DELETE FROM secret_versions WHERE arn = $1
-		AND id NOT IN (SELECT id FROM secret_versions WHERE arn = $2)`, p.replica(), p.Primary)
+	_, err = changeOf(ctx, tx, `DELETE FROM secret_versions WHERE secret = $1
+		AND id NOT IN (SELECT id FROM secret_versions WHERE secret = (SELECT number FROM secrets WHERE arn = $2))`, b, p.Primary)
 	return err
 }
 
-// copyDetails copies all but the values. What is the replica's own stays: its key
+// copyDetails copies all but the versions. What is the replica's own stays: its key
 // and when it was made and read.
 func copyDetails(ctx context.Context, tx *sqldb.Tx, p *copyPlan) error {
-	for _, table := range []string{"secret_labels", "secret_tags", "secret_removed_versions"} {
+	for _, table := range []string{"secret_tags", "secret_removed_versions"} {
 		if _, err := change(ctx, tx, `DELETE FROM `+table+` WHERE arn = $1`, p.replica()); err != nil {
 			return fmt.Errorf("copying to a replica: %w", err)
 		}
 	}
-	_, labels := change(ctx, tx, `INSERT INTO secret_labels (position, arn, label, version)
-		SELECT position, $1, label, version FROM secret_labels WHERE arn = $2`, p.replica(), p.Primary)
 	_, tags := change(ctx, tx, `INSERT INTO secret_tags (position, arn, tag_key, tag_value)
 		SELECT position, $1, tag_key, tag_value FROM secret_tags WHERE arn = $2`, p.replica(), p.Primary)
 	_, removed := change(ctx, tx, `INSERT INTO secret_removed_versions (arn, id, removed_at)
 		SELECT $1, id, removed_at FROM secret_removed_versions WHERE arn = $2`, p.replica(), p.Primary)
-	_, details := change(ctx, tx, `UPDATE secrets SET (description, type, owning_service, tagged, changed_at, resource_policy, external)
-		= (SELECT description, type, owning_service, tagged, changed_at, resource_policy, external FROM secrets WHERE arn = $2)
+	_, details := change(ctx, tx, `UPDATE secrets SET (description, type, owning_service, tagged, changed_at, resource_policy, external, labels, current, versions)
+		= (SELECT description, type, owning_service, tagged, changed_at, resource_policy, external, labels, current, versions FROM secrets WHERE arn = $2)
 		WHERE arn = $1`, p.replica(), p.Primary)
-	if err := errors.Join(labels, tags, removed, details); err != nil {
+	if err := errors.Join(tags, removed, details); err != nil {
 		return fmt.Errorf("copying to a replica: %w", err)
 	}
 	return nil

@@ -226,7 +226,61 @@ CREATE TABLE secret_labels_new (
 ) WITHOUT ROWID;
 INSERT INTO secret_labels_new SELECT position, arn, label, version FROM secret_labels;
 DROP TABLE secret_labels;
-ALTER TABLE secret_labels_new RENAME TO secret_labels;`}}
+ALTER TABLE secret_labels_new RENAME TO secret_labels;`, `
+-- A new value touches few pages: a secret's own row tells its labels and how many
+-- versions it has, and versions name their secret in few bytes. In both, the new
+-- tables differ from the old in that alone.
+CREATE TABLE secrets_new (
+	number INTEGER PRIMARY KEY,
+	arn TEXT NOT NULL UNIQUE,
+	account TEXT NOT NULL, region TEXT NOT NULL, name TEXT NOT NULL,
+	description TEXT NOT NULL, kms_key_id TEXT NOT NULL,
+	type TEXT NOT NULL, owning_service TEXT NOT NULL,
+	tagged BIGINT NOT NULL,
+	created_at BIGINT NOT NULL, changed_at BIGINT NOT NULL,
+	accessed_at BIGINT, delete_at BIGINT,
+	resource_policy TEXT NOT NULL DEFAULT '',
+	primary_region TEXT NOT NULL DEFAULT '',
+	external TEXT NOT NULL DEFAULT '',
+	labels TEXT NOT NULL DEFAULT '[]', -- JSON, [label, version id] of each in the order in which they were attached
+	current TEXT NOT NULL DEFAULT '', -- the version that has AWSCURRENT; empty: none
+	versions BIGINT NOT NULL DEFAULT 0, -- how many there are
+	accessed_order BIGINT GENERATED ALWAYS AS
+		(COALESCE(accessed_at, 0) / 86400000 * 8796093022208 + created_at) VIRTUAL,
+	UNIQUE (account, region, name)
+);
+INSERT INTO secrets_new (arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at,
+		accessed_at, delete_at, resource_policy, primary_region, external, labels, current, versions)
+	SELECT arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at,
+		accessed_at, delete_at, resource_policy, primary_region, external,
+		(SELECT json_group_array(json_array(label, version) ORDER BY position) FROM secret_labels l WHERE l.arn = s.arn),
+		COALESCE((SELECT version FROM secret_labels l WHERE l.arn = s.arn AND label = 'AWSCURRENT'), ''),
+		(SELECT COUNT(*) FROM secret_versions v WHERE v.arn = s.arn)
+	FROM secrets s ORDER BY arn;
+CREATE TABLE secret_versions_new (
+	secret BIGINT NOT NULL, -- its number
+	id TEXT NOT NULL,
+	kind TEXT NOT NULL,
+	key_id TEXT NOT NULL, wrapped BYTEA, ciphertext BYTEA,
+	created_at BIGINT NOT NULL, accessed_at BIGINT,
+	kms_key_id TEXT NOT NULL DEFAULT '', origin BYTEA,
+	PRIMARY KEY (secret, id)
+);
+INSERT INTO secret_versions_new (secret, id, kind, key_id, wrapped, ciphertext, created_at, accessed_at, kms_key_id, origin)
+	SELECT s.number, v.id, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at, v.kms_key_id, v.origin
+	FROM secrets_new s JOIN secret_versions v ON v.arn = s.arn ORDER BY s.number, v.id;
+DROP TABLE secret_labels;
+DROP TABLE secret_versions;
+DROP TABLE secrets;
+ALTER TABLE secrets_new RENAME TO secrets;
+ALTER TABLE secret_versions_new RENAME TO secret_versions;
+CREATE INDEX secrets_created ON secrets (account, region, created_at, arn);
+CREATE INDEX secrets_changed ON secrets (account, region, changed_at, arn);
+CREATE INDEX secrets_accessed ON secrets (account, region, accessed_order, arn);
+CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;`}}
+
+// ofSecret is the versions of a secret whose ARN is $1.
+const ofSecret = `secret = (SELECT number FROM secrets WHERE arn = $1)`
 
 const secretColumns = `arn, name, description, kms_key_id, type, owning_service, tagged,
 	created_at, changed_at, accessed_at, delete_at, resource_policy, primary_region, external`

@@ -12,10 +12,10 @@ import (
 // unfinishedPage is how many secrets one statement of Unfinished asks for.
 const unfinishedPage = 100
 
-var unfinishedText = `SELECT p.arn, v.created_at FROM secret_labels p
-	JOIN secret_labels c ON c.arn = p.arn AND c.label = 'AWSCURRENT' AND c.version <> p.version
-	JOIN secret_versions v ON v.arn = p.arn AND v.id = p.version
-	WHERE p.label = 'AWSPENDING' AND p.arn IN (` + strings.TrimSuffix(strings.Repeat("?,", unfinishedPage), ",") + `)`
+// unfinishedText has a row for each version of these secrets that may be pending.
+var unfinishedText = `SELECT s.arn, s.labels, v.id, v.created_at FROM secrets s
+	JOIN secret_versions v ON v.secret = s.number AND v.id <> s.current
+	WHERE s.current <> '' AND s.labels LIKE '%"AWSPENDING"%' AND s.arn IN (` + strings.TrimSuffix(strings.Repeat("?,", unfinishedPage), ",") + `)`
 
 // Unfinished returns, of these secrets, those whose AWSPENDING is on a version
 // that is not AWSCURRENT, and when that version was made.
@@ -42,12 +42,19 @@ func unfinished(ctx context.Context, tx *sqldb.Tx, page []ARN, since map[ARN]tim
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var arn ARN
+		var b board
+		var labels string
+		var id VersionID
 		var made int64
-		if err := rows.Scan(&arn, &made); err != nil {
+		if err := rows.Scan(&b.arn, &labels, &id, &made); err != nil {
 			return err
 		}
-		since[arn] = time.UnixMilli(made).UTC()
+		if err := b.parse(labels); err != nil {
+			return err
+		}
+		if b.holder(Pending) == id {
+			since[b.arn] = time.UnixMilli(made).UTC()
+		}
 	}
 	return rows.Err()
 }

@@ -50,11 +50,29 @@ func newHouse(t testing.TB, path string) *house {
 	h.keys = envelope.NewKeyring(h, other)
 	h.open(path)
 	t.Cleanup(func() {
+		h.isConsistent()
 		if err := h.db.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return h
+}
+
+// isConsistent makes sure that what each secret's row tells of its versions is so.
+func (h *house) isConsistent() {
+	h.t.Helper()
+	h.read(func(tx *sqldb.Tx) error {
+		var wrong, lost int
+		err := tx.QueryRow(context.Background(), `SELECT
+			(SELECT COUNT(*) FROM secrets s WHERE s.versions <> (SELECT COUNT(*) FROM secret_versions v WHERE v.secret = s.number)
+				OR s.current <> COALESCE((SELECT l.value ->> 1 FROM json_each(s.labels) l WHERE l.value ->> 0 = 'AWSCURRENT'), '')
+				OR EXISTS (SELECT 1 FROM json_each(s.labels) l WHERE l.value ->> 1 NOT IN (SELECT id FROM secret_versions v WHERE v.secret = s.number))),
+			(SELECT COUNT(*) FROM secret_versions WHERE secret NOT IN (SELECT number FROM secrets))`).Scan(&wrong, &lost)
+		if wrong > 0 || lost > 0 {
+			h.t.Errorf("%d secrets whose rows do not tell what there is, %d versions of none", wrong, lost)
+		}
+		return err
+	})
 }
 
 func (h *house) open(path string) {

@@ -157,8 +157,8 @@ func (v *Vault) ByID(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (
 	version := &Version{ARN: arn, ID: id}
 	var created int64
 	var accessed sql.NullInt64
-	err := tx.QueryRow(ctx, `SELECT kind, kms_key_id, key_id, wrapped, ciphertext, created_at, accessed_at
-		FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id).Scan(&version.kind, &version.KMSKeyID,
+	b, err := scanBoard(arn, tx.QueryRow(ctx, `SELECT `+boardColumns+`, v.kind, v.kms_key_id, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at
+		FROM secrets s JOIN secret_versions v ON v.secret = s.number AND v.id = $2 WHERE s.arn = $1`, arn, id).Scan, &version.kind, &version.KMSKeyID,
 		&version.sealed.KeyID, &version.sealed.Wrapped, &version.sealed.Ciphertext, &created, &accessed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // the caller asks whether there is one
@@ -167,8 +167,8 @@ func (v *Vault) ByID(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (
 		return nil, fmt.Errorf("reading version %s: %w", id, err)
 	}
 	version.Created, version.Accessed = time.UnixMilli(created).UTC(), sqldb.Time(accessed)
-	version.Stages, err = stages(ctx, tx, arn, id)
-	return version, err
+	version.Stages = b.stages(id)
+	return version, nil
 }
 
 // Selector says which version GetSecretValue means; both empty: AWSCURRENT.
@@ -206,10 +206,11 @@ func (v *Vault) byStage(ctx context.Context, tx *sqldb.Tx, arn ARN, stage string
 	if stage == "" {
 		stage = Current
 	}
-	id, err := holder(ctx, tx, arn, stage)
+	b, err := readBoard(ctx, tx, arn)
 	if err != nil {
 		return nil, err
 	}
+	id := b.holder(stage)
 	if id == "" {
 		return nil, noStage(stage)
 	}
@@ -241,7 +242,7 @@ func (v *Vault) Accessed(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionI
 	if _, err := changeAccess(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1`, arn, sqldb.Millis(day)); err != nil {
 		return fmt.Errorf("noting an access: %w", err)
 	}
-	_, err := changeAccess(ctx, tx, `UPDATE secret_versions SET accessed_at = $3 WHERE arn = $1 AND id = $2`, arn, id, sqldb.Millis(day))
+	_, err := changeAccess(ctx, tx, `UPDATE secret_versions SET accessed_at = $3 WHERE `+ofSecret+` AND id = $2`, arn, id, sqldb.Millis(day))
 	tx.OnCommit(func() { v.cache.accessed(arn, id, day) })
 	return err
 }
@@ -260,7 +261,7 @@ func today(now time.Time) time.Time { return now.UTC().Truncate(24 * time.Hour) 
 // of a version which the clean-up removed is ErrInvalidRequest. Beyond the quota
 // of versions it is ErrLimitExceeded.
 func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels []string) (stagesNow []string, promoted bool, err error) {
-	c, b, err := takeCensus(ctx, tx, version.ARN, version.ID)
+	c, err := takeCensus(ctx, tx, version.ARN, version.ID)
 	if err != nil {
 		return nil, false, err
 	}
@@ -275,42 +276,33 @@ func (v *Vault) Put(ctx context.Context, tx *sqldb.Tx, version *Version, labels 
 	if len(labels) == 0 {
 		labels = []string{Current}
 	}
-	if stagesNow, err = b.attachAll(ctx, tx, version.ARN, version.ID, labels); err != nil {
+	c.attachAll(version.ID, labels)
+	if err := c.underLimit(version.ID); err != nil {
 		return nil, false, err
 	}
-	return stagesNow, slices.Contains(labels, Current), v.touch(ctx, tx, version.ARN)
+	return c.stages(version.ID), slices.Contains(labels, Current), v.save(ctx, tx, c.board)
 }
 
 // census is what there is beside a version that is to be stored.
 type census struct {
-	versions int
-	taken    bool // its id is that of one of them
-	removed  bool // its id is that of one that the clean-up took
+	*board
+	taken   bool // its id is that of one of them
+	removed bool // its id is that of one that the clean-up took
 }
 
-// takeCensus reads the census and the labels of a secret, in one statement: every
-// new value asks for both.
-func takeCensus(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (c census, b board, err error) {
-	rows, err := tx.Query(ctx, `SELECT l.position, l.label, l.version, c.versions, c.taken, c.removed
-		FROM (SELECT (SELECT COUNT(*) FROM secret_versions WHERE arn = $1) AS versions,
-			EXISTS (SELECT 1 FROM secret_versions WHERE arn = $1 AND id = $2) AS taken,
-			EXISTS (SELECT 1 FROM secret_removed_versions WHERE arn = $1 AND id = $2) AS removed) AS c
-		LEFT JOIN secret_labels l ON l.arn = $1`, arn, id)
+// takeCensus reads all of it in one statement: every new value asks for it.
+func takeCensus(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (c census, err error) {
+	c.board, err = scanBoard(arn, tx.QueryRow(ctx, `SELECT `+boardColumns+`,
+		EXISTS (SELECT 1 FROM secret_versions v WHERE v.secret = number AND v.id = $2),
+		EXISTS (SELECT 1 FROM secret_removed_versions r WHERE r.arn = $1 AND r.id = $2)
+		FROM secrets WHERE arn = $1`, arn, id).Scan, &c.taken, &c.removed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, notFound()
+	}
 	if err != nil {
-		return c, b, fmt.Errorf("counting versions: %w", err)
+		return c, fmt.Errorf("counting versions: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var position sql.NullInt64
-		var label, version sql.NullString
-		if err := rows.Scan(&position, &label, &version, &c.versions, &c.taken, &c.removed); err != nil {
-			return c, b, fmt.Errorf("counting versions: %w", err)
-		}
-		if label.Valid {
-			b.add(pin{position.Int64, label.String, VersionID(version.String)})
-		}
-	}
-	return c, b, rows.Err()
+	return c, nil
 }
 
 // fillReserved gives a reserved version its value; any other of that id is a
@@ -334,7 +326,7 @@ func (v *Vault) add(ctx context.Context, tx *sqldb.Tx, version *Version, c censu
 	if c.versions == 0 && len(labels) > 0 {
 		labels = withCurrent(labels)
 	}
-	return labels, insert(ctx, tx, version, tx.Now)
+	return labels, insert(ctx, tx, c.board, version, tx.Now)
 }
 
 // room makes sure that one more version may be stored. At the quota, the clean-up
@@ -342,7 +334,7 @@ func (v *Vault) add(ctx context.Context, tx *sqldb.Tx, version *Version, c censu
 // ErrLimitExceeded.
 func (v *Vault) room(ctx context.Context, tx *sqldb.Tx, version *Version, c census, age time.Duration) error {
 	if c.versions >= maxVersions {
-		if err := makeRoom(ctx, tx, version.ARN, c.versions, age); err != nil {
+		if err := makeRoom(ctx, tx, c.board, age); err != nil {
 			return err
 		}
 		if err := v.planCleanup(ctx, tx, version.ARN); err != nil {
@@ -355,13 +347,15 @@ func (v *Vault) room(ctx context.Context, tx *sqldb.Tx, version *Version, c cens
 	return nil
 }
 
-func insert(ctx context.Context, tx *sqldb.Tx, version *Version, created time.Time) error {
-	_, err := changeValue(ctx, tx, `INSERT INTO secret_versions (arn, id, kind, kms_key_id, key_id, wrapped, ciphertext, origin, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, version.ARN, version.ID, version.kind, version.KMSKeyID,
+// insert stores a new version and counts it. Its caller saves the board.
+func insert(ctx context.Context, tx *sqldb.Tx, b *board, version *Version, created time.Time) error {
+	_, err := changeOf(ctx, tx, `INSERT INTO secret_versions (secret, id, kind, kms_key_id, key_id, wrapped, ciphertext, origin, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, b, version.ID, version.kind, version.KMSKeyID,
 		version.sealed.KeyID, version.sealed.Wrapped, version.sealed.Ciphertext, version.origin, sqldb.Millis(created))
 	if err != nil {
 		return fmt.Errorf("storing a version: %w", err)
 	}
+	b.versions++
 	return nil
 }
 
@@ -376,7 +370,7 @@ func withCurrent(labels []string) []string {
 
 func fill(ctx context.Context, tx *sqldb.Tx, version *Version) error {
 	_, err := changeValue(ctx, tx, `UPDATE secret_versions SET kind = $3, kms_key_id = $4, key_id = $5, wrapped = $6, ciphertext = $7, created_at = $8
-		WHERE arn = $1 AND id = $2`, version.ARN, version.ID, version.kind, version.KMSKeyID,
+		WHERE `+ofSecret+` AND id = $2`, version.ARN, version.ID, version.kind, version.KMSKeyID,
 		version.sealed.KeyID, version.sealed.Wrapped, version.sealed.Ciphertext, sqldb.Millis(tx.Now))
 	if err != nil {
 		return fmt.Errorf("storing a version: %w", err)
@@ -395,7 +389,7 @@ func (v *Vault) Reserve(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID
 // were many before it: versions may be more than the quota until the clean-up may
 // take them, as long as it ever will; otherwise it is ErrLimitExceeded.
 func (v *Vault) StagePending(ctx context.Context, tx *sqldb.Tx, version *Version) error {
-	c, _, err := takeCensus(ctx, tx, version.ARN, version.ID)
+	c, err := takeCensus(ctx, tx, version.ARN, version.ID)
 	if err != nil {
 		return err
 	}
@@ -405,19 +399,35 @@ func (v *Vault) StagePending(ctx context.Context, tx *sqldb.Tx, version *Version
 	if err := v.room(ctx, tx, version, c, 0); err != nil {
 		return err
 	}
-	if err := insert(ctx, tx, version, tx.Now); err != nil {
+	if err := insert(ctx, tx, c.board, version, tx.Now); err != nil {
 		return err
 	}
-	return errors.Join(attach(ctx, tx, version.ARN, version.ID, Pending), v.touch(ctx, tx, version.ARN))
+	c.set(Pending, version.ID)
+	return v.save(ctx, tx, c.board)
 }
 
 // Remove takes a version and its labels away, as if it had never been.
 func (v *Vault) Remove(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
-	if _, err := changeValue(ctx, tx, `DELETE FROM secret_labels WHERE arn = $1 AND version = $2`, arn, id); err != nil {
+	b, err := readBoard(ctx, tx, arn)
+	if err != nil {
+		return err
+	}
+	for _, label := range b.stages(id) {
+		b.remove(label)
+	}
+	if err := deleteVersion(ctx, tx, b, id); err != nil {
+		return err
+	}
+	return v.save(ctx, tx, b)
+}
+
+// deleteVersion deletes a version, if it is there. Its caller saves the board.
+func deleteVersion(ctx context.Context, tx *sqldb.Tx, b *board, id VersionID) error {
+	done, err := changeOf(ctx, tx, `DELETE FROM secret_versions WHERE secret = $1 AND id = $2`, b, id)
+	if err != nil {
 		return fmt.Errorf("removing version %s: %w", id, err)
 	}
-	if _, err := changeValue(ctx, tx, `DELETE FROM secret_versions WHERE arn = $1 AND id = $2`, arn, id); err != nil {
-		return fmt.Errorf("removing version %s: %w", id, err)
-	}
-	return v.touch(ctx, tx, arn)
+	n, err := done.RowsAffected()
+	b.versions -= int(n)
+	return err
 }
