@@ -320,3 +320,36 @@ func (s one) step(a action) (one, string) {
 	}
 	return s, "ok"
 }
+
+// What is kept in memory never hides what the same transaction, or an earlier one
+// of the same commit, has changed.
+func TestWriterFindsWhatWasWrittenBefore(t *testing.T) {
+	h := newHouse(t, ":memory:")
+	arn := h.create("app")
+	remember := func() {
+		if _, err := h.Lookup(t.Context(), here, "app"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remember()
+	h.write(func(tx *sqldb.Tx) error {
+		if _, err := h.FindToWrite(t.Context(), tx, arn); err != nil {
+			t.Errorf("before: %v", err)
+		}
+		if err := h.Delete(t.Context(), tx, arn, tx.Now.Add(time.Hour)); err != nil {
+			return err
+		}
+		if _, err := h.FindToWrite(t.Context(), tx, arn); !errors.Is(err, secret.ErrInvalidRequest) {
+			t.Errorf("scheduled for deletion: %v", err)
+		}
+		return nil
+	})
+	remember()
+	h.now = h.now.Add(time.Hour)
+	h.write(func(tx *sqldb.Tx) error {
+		if _, err := h.FindToWrite(t.Context(), tx, arn); !errors.Is(err, secret.ErrNotFound) {
+			t.Errorf("after the recovery window: %v", err)
+		}
+		return nil
+	})
+}

@@ -79,6 +79,16 @@ func (v *Vault) lookupARN(ctx context.Context, arn ARN, texts *entryTexts) (*Ent
 	return v.load(ctx, k, arn, texts)
 }
 
+// FindToWrite is FindLive for a transaction that is about to change the values or
+// labels of a secret. While such a transaction runs, what is kept in memory is what
+// it would read, but for Changed and Accessed. It is shared: do not change it.
+func (v *Vault) FindToWrite(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, error) {
+	if e := v.cache.find(keyOf(arn), tx.Now); e != nil && e.ARN == arn {
+		return e.Secret, e.Secret.RequireLive()
+	}
+	return v.FindLive(ctx, tx, arn)
+}
+
 // load reads the entry of an ARN, or of a name if arn is empty, and keeps it for
 // those who come after.
 func (v *Vault) load(ctx context.Context, k cacheKey, arn ARN, texts *entryTexts) (e *Entry, err error) {

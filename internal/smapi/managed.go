@@ -11,7 +11,7 @@ import (
 // editable is Vault.FindEditable for what a rotation does. The value of a
 // secret that a service manages may be changed by who acts for that service.
 func (s *Service) editable(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*secret.Secret, error) {
-	found, err := s.vault.FindLive(ctx, tx, arn)
+	found, err := s.vault.FindToWrite(ctx, tx, arn)
 	if err != nil {
 		return nil, err
 	}
