@@ -58,6 +58,12 @@ func changeAccess(ctx context.Context, tx *sqldb.Tx, query string, arn ARN, args
 	return tx.Exec(ctx, query, append([]any{arn}, args...)...)
 }
 
+// changeOrder is change for a statement that changes no more than where secrets
+// stand in a list, of which the cache holds nothing.
+func changeOrder(ctx context.Context, tx *sqldb.Tx, query string, args ...any) (sql.Result, error) {
+	return tx.Exec(ctx, query, args...)
+}
+
 // cache keeps the entries of the secrets that are read most, by a hash of the
 // place and name that an ARN and a SecretId have in common. Of two secrets with
 // one hash it keeps the latter. No value lies in it open.

@@ -53,5 +53,5 @@ func checkWrites(t *testing.T, path string, here bool) {
 
 func isChange(call *ast.CallExpr) bool {
 	name, ok := call.Fun.(*ast.Ident)
-	return ok && slices.Contains([]string{"change", "changeReturning", "changeValue", "changeOf", "changeAccess"}, name.Name) && len(call.Args) > 3
+	return ok && slices.Contains([]string{"change", "changeReturning", "changeValue", "changeOf", "changeAccess", "changeOrder"}, name.Name) && len(call.Args) > 3
 }

@@ -21,6 +21,7 @@ type board struct {
 	secret     int64 // its number, in secret_versions
 	versions   int
 	replicated bool
+	behind     bool // in the list by Changed: see OrderChanges
 	pins       []pin
 }
 
@@ -30,7 +31,7 @@ type pin struct {
 }
 
 // boardColumns is what scanBoard reads of secrets.
-const boardColumns = `number, versions, primary_region <> '', labels`
+const boardColumns = `number, versions, primary_region <> '', changed_order <> changed_at, labels`
 
 // readBoard returns the board of a secret. One that does not exist has no labels.
 func readBoard(ctx context.Context, tx *sqldb.Tx, arn ARN) (*board, error) {
@@ -48,7 +49,7 @@ func readBoard(ctx context.Context, tx *sqldb.Tx, arn ARN) (*board, error) {
 func scanBoard(arn ARN, scan func(...any) error, more ...any) (*board, error) {
 	b := &board{arn: arn}
 	var labels string
-	if err := scan(append([]any{&b.secret, &b.versions, &b.replicated, &labels}, more...)...); err != nil {
+	if err := scan(append([]any{&b.secret, &b.versions, &b.replicated, &b.behind, &labels}, more...)...); err != nil {
 		return nil, err
 	}
 	return b, b.parse(labels)
@@ -88,8 +89,8 @@ func (v *Vault) save(ctx context.Context, tx *sqldb.Tx, b *board) error {
 	if err != nil {
 		return fmt.Errorf("storing staging labels: %w", err)
 	}
-	if !b.replicated {
-		return nil
+	if err := noteChange(ctx, tx, b); err != nil || !b.replicated {
+		return err
 	}
 	return v.outdate(ctx, tx, b.arn)
 }

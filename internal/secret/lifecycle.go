@@ -67,8 +67,8 @@ func insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (*
 	}
 	now, at := sqldb.Millis(tx.Now), n.ARN.Place()
 	err = changeReturning(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
-			owning_service, tagged, created_at, changed_at, labels, current, versions)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9, $10, $11, $12)
+			owning_service, tagged, created_at, changed_at, changed_order, labels, current, versions)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9, $9, $10, $11, $12)
 		ON CONFLICT (account, region, name) DO NOTHING RETURNING number`, n.ARN,
 		at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, n.OwningService, now,
 		labels, b.holder(Current), len(b.pins)).Scan(&b.secret)

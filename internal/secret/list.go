@@ -28,7 +28,7 @@ type Order int
 const (
 	ByCreated  Order = iota
 	ByAccessed       // by days; never read comes first, and within a day the oldest secret
-	ByChanged
+	ByChanged        // as of the last OrderChanges
 	ByName
 )
 

@@ -19,6 +19,11 @@ import (
 // page returns one page and the token of the next.
 func (s *store) page(t rapid.TB, p secret.Page) (found []*secret.Secret, next string) {
 	t.Helper()
+	if p.By == secret.ByChanged {
+		if err := s.OrderChanges(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	err := s.db.Read(context.Background(), func(tx *sqldb.Tx) (err error) {
 		found, next, err = s.List(context.Background(), tx, p)
 		return err
@@ -53,9 +58,9 @@ func (s *store) bulk(t testing.TB, n int) {
 	t.Helper()
 	s.write(t, func(ctx context.Context, tx *sqldb.Tx) error {
 		_, err := tx.Exec(ctx, `WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1)
-			INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at)
+			INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at, changed_order)
 			SELECT 'arn:aws:secretsmanager:us-east-1:000000000000:secret:bulk/' || i || '-AbCdEf', '000000000000', 'us-east-1',
-				'bulk/' || i, 'one of many', '', '', '', 0, 1700000000000 + i, 1700000000000 - i FROM c`, n)
+				'bulk/' || i, 'one of many', '', '', '', 0, 1700000000000 + i, 1700000000000 - i, 1700000000000 - i FROM c`, n)
 		return err
 	})
 }
@@ -211,4 +216,50 @@ func TestManyShareAPrefix(t *testing.T) {
 			t.Errorf("order %d: %d secrets, the first is %s", by, len(names), names[0])
 		}
 	}
+}
+
+// New values, of more secrets than are moved at once and twice of some, change the
+// order of the list, and nothing is left to be moved.
+func TestNewValuesChangeTheOrder(t *testing.T) {
+	const n = 2_500
+	s := newStore(t, ":memory:")
+	s.bulk(t, n)
+	put := func(from, step int) {
+		s.write(t, func(ctx context.Context, tx *sqldb.Tx) error {
+			for i := from; i <= n; i += step {
+				s.now = s.now.Add(time.Millisecond)
+				tx.Now = s.now
+				if err := s.putNext(ctx, tx, fmt.Sprintf("bulk/%d", i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	put(1, 1) // 1, 2, 3, …
+	put(1, 2) // and then the odd ones again
+	names := s.all(t, secret.Page{At: home, By: secret.ByChanged, Limit: 100}, func() {})
+	if got := fmt.Sprintln(len(names), names[0], names[1249], names[1250], names[2499]); got != "2500 bulk/2 bulk/2500 bulk/1 bulk/2499\n" {
+		t.Errorf("the list is %s", got)
+	}
+	s.write(t, func(ctx context.Context, tx *sqldb.Tx) error {
+		var left int
+		err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_changes`).Scan(&left)
+		if left != 0 {
+			t.Errorf("%d changes are left", left)
+		}
+		return err
+	})
+}
+
+// putNext puts a value of the next id.
+func (s *store) putNext(ctx context.Context, tx *sqldb.Tx, name string) error {
+	s.puts++
+	id := secret.VersionID(fmt.Sprintf("00000000-0000-0000-0000-%012d", s.puts))
+	arn := secret.ARN("arn:aws:secretsmanager:us-east-1:000000000000:secret:" + name + "-AbCdEf")
+	version, err := s.Seal(ctx, secret.Slot{ARN: arn, ID: id}, secret.Value{Binary: []byte("value")})
+	if err == nil {
+		_, _, err = s.Put(ctx, tx, version, nil)
+	}
+	return err
 }

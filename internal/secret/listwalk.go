@@ -25,7 +25,7 @@ func (p Page) positionOf(s *Secret) position {
 	case ByAccessed:
 		return position{accessedOrder(s), s.ARN}
 	case ByChanged:
-		return position{sqldb.Millis(s.Changed), s.ARN}
+		return position{s.changedOrder, s.ARN}
 	case ByName:
 		return position{arn: s.ARN}
 	}
@@ -150,7 +150,7 @@ type byTime struct {
 
 // timeColumns is the columns that are indexed behind account and region, and
 // before the ARN.
-var timeColumns = map[Order]string{ByCreated: "created_at", ByChanged: "changed_at", ByAccessed: "accessed_order"}
+var timeColumns = map[Order]string{ByCreated: "created_at", ByChanged: "changed_order", ByAccessed: "accessed_order"}
 
 // direction returns how SQL says the page's order, and what comes after.
 func (p Page) direction() (order, after string) {

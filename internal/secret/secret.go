@@ -63,6 +63,8 @@ type Secret struct {
 	Policy        string     // the resource policy, as it was put; empty: none
 	PrimaryRegion string     // of a secret with replicas, and of these; empty: not replicated
 	External      External   // of a managed external secret
+
+	changedOrder int64 // where it stands in a list by Changed
 }
 
 // External is what RotateSecret stored about a managed external secret.
@@ -245,17 +247,18 @@ CREATE TABLE secrets_new (
 	labels TEXT NOT NULL DEFAULT '[]', -- JSON, [label, version id] of each in the order in which they were attached
 	current TEXT NOT NULL DEFAULT '', -- the version that has AWSCURRENT; empty: none
 	versions BIGINT NOT NULL DEFAULT 0, -- how many there are
+	changed_order BIGINT NOT NULL, -- changed_at, or what it was: see OrderChanges
 	accessed_order BIGINT GENERATED ALWAYS AS
 		(COALESCE(accessed_at, 0) / 86400000 * 8796093022208 + created_at) VIRTUAL,
 	UNIQUE (account, region, name)
 );
 INSERT INTO secrets_new (arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at,
-		accessed_at, delete_at, resource_policy, primary_region, external, labels, current, versions)
+		accessed_at, delete_at, resource_policy, primary_region, external, labels, current, versions, changed_order)
 	SELECT arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at,
 		accessed_at, delete_at, resource_policy, primary_region, external,
 		(SELECT json_group_array(json_array(label, version) ORDER BY position) FROM secret_labels l WHERE l.arn = s.arn),
 		COALESCE((SELECT version FROM secret_labels l WHERE l.arn = s.arn AND label = 'AWSCURRENT'), ''),
-		(SELECT COUNT(*) FROM secret_versions v WHERE v.arn = s.arn)
+		(SELECT COUNT(*) FROM secret_versions v WHERE v.arn = s.arn), changed_at
 	FROM secrets s ORDER BY arn;
 CREATE TABLE secret_versions_new (
 	secret BIGINT NOT NULL, -- its number
@@ -275,7 +278,10 @@ DROP TABLE secrets;
 ALTER TABLE secrets_new RENAME TO secrets;
 ALTER TABLE secret_versions_new RENAME TO secret_versions;
 CREATE INDEX secrets_created ON secrets (account, region, created_at, arn);
-CREATE INDEX secrets_changed ON secrets (account, region, changed_at, arn);
+CREATE TABLE secret_changes ( -- a row, or more, for each secret whose changed_order is behind
+	position INTEGER PRIMARY KEY, secret BIGINT NOT NULL
+);
+CREATE INDEX secrets_changed ON secrets (account, region, changed_order, arn);
 CREATE INDEX secrets_accessed ON secrets (account, region, accessed_order, arn);
 CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;`}}
 
@@ -283,7 +289,7 @@ CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;`
 const ofSecret = `secret = (SELECT number FROM secrets WHERE arn = $1)`
 
 const secretColumns = `arn, name, description, kms_key_id, type, owning_service, tagged,
-	created_at, changed_at, accessed_at, delete_at, resource_policy, primary_region, external`
+	created_at, changed_at, changed_order, accessed_at, delete_at, resource_policy, primary_region, external`
 
 func scanSecret(scan func(...any) error) (*Secret, error) {
 	var s Secret
@@ -292,7 +298,7 @@ func scanSecret(scan func(...any) error) (*Secret, error) {
 	var accessed, deleteAt sql.NullInt64
 	var external string
 	err := scan(&s.ARN, &s.Name, &s.Description, &s.KMSKeyID, &s.Type, &s.OwningService, &tagged,
-		&created, &changed, &accessed, &deleteAt, &s.Policy, &s.PrimaryRegion, &external)
+		&created, &changed, &s.changedOrder, &accessed, &deleteAt, &s.Policy, &s.PrimaryRegion, &external)
 	if err != nil {
 		return nil, err
 	}
@@ -381,7 +387,7 @@ func (v *Vault) FindEditable(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secre
 // touch moves LastChangedDate, and has every change of a secret carried to its
 // replicas: each method that changes something calls it.
 func (v *Vault) touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = $2 WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
+	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = $2, changed_order = $2 WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
 	if err != nil {
 		return fmt.Errorf("moving LastChangedDate: %w", err)
 	}

@@ -83,6 +83,11 @@ func (s *Service) list(ctx context.Context, in *sm.ListSecretsInput) (*sm.ListSe
 	page := secret.Page{At: here(ctx), Filters: filtersOf(in.Filters), WithDeleted: isTrue(in.IncludePlannedDeletion),
 		By: orders[in.SortBy], Descending: in.SortOrder == types.SortOrderTypeDesc,
 		Limit: orMost(in.MaxResults, 100), Token: orEmpty(in.NextToken)}
+	if page.By == secret.ByChanged {
+		if err := s.vault.OrderChanges(ctx); err != nil {
+			return nil, err
+		}
+	}
 	out := &sm.ListSecretsOutput{}
 	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
 		found, next, err := s.vault.List(ctx, tx, page)
