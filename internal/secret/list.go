@@ -190,21 +190,35 @@ var tagsText = `SELECT arn, tag_key, tag_value FROM secret_tags WHERE arn IN ` +
 
 // StagesOf is Stages of at most 100 secrets in one statement.
 func (v *Vault) StagesOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN]map[VersionID][]string, error) {
-	rows, err := tx.Query(ctx, stagesText, inArgs(arns)...)
+	boards, err := boardsOf(ctx, tx, arns)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[ARN]map[VersionID][]string, len(boards))
+	for arn, b := range boards {
+		all[arn] = b.allStages()
+	}
+	return all, nil
+}
+
+// boardsOf returns the boards of those of arns, at most batchSize, that exist; they
+// know their labels alone.
+func boardsOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN]*board, error) {
+	rows, err := tx.Query(ctx, labelsText, inArgs(arns)...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
 	}
 	defer rows.Close()
-	all := make(map[ARN]map[VersionID][]string, len(arns))
+	all := make(map[ARN]*board, len(arns))
 	for rows.Next() {
-		var b board
+		b := &board{}
 		var labels string
 		if err := errors.Join(rows.Scan(&b.arn, &labels), b.parse(labels)); err != nil {
 			return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
 		}
-		all[b.arn] = b.allStages()
+		all[b.arn] = b
 	}
 	return all, rows.Err()
 }
 
-var stagesText = `SELECT arn, labels FROM secrets WHERE arn IN ` + inList
+var labelsText = `SELECT arn, labels FROM secrets WHERE arn IN ` + inList
