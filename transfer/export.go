@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,35 +161,54 @@ func selected(ctx context.Context, api *sm.Client, o ExportOptions) ([]entry, er
 	}
 	var all []entry
 	for _, id := range o.IDs {
-		d, err := api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &id})
+		e, err := named(ctx, api, id)
 		if err != nil {
-			return nil, fmt.Errorf("describing %s: %w", id, err)
+			return nil, err
 		}
-		if d.DeletedDate != nil {
-			return nil, errors.New(id + " is scheduled for deletion: restore it first")
+		// Import could not create a secret that is there twice.
+		if !slices.Contains(all, e) {
+			all = append(all, e)
 		}
-		all = append(all, entry{id: aws.ToString(d.ARN), name: aws.ToString(d.Name),
-			skip: unmovable(d.ARN, d.OwningService, d.PrimaryRegion)})
 	}
 	return all, nil
 }
 
-func listed(ctx context.Context, api *sm.Client, prefix string) (all []entry, err error) {
-	in := &sm.ListSecretsInput{}
-	if prefix != "" {
-		in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}
+func named(ctx context.Context, api *sm.Client, id string) (entry, error) {
+	d, err := api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &id})
+	if err != nil {
+		return entry{}, fmt.Errorf("describing %s: %w", id, err)
 	}
+	if d.DeletedDate != nil {
+		return entry{}, errors.New(id + " is scheduled for deletion: restore it first")
+	}
+	return entry{id: aws.ToString(d.ARN), name: aws.ToString(d.Name), skip: unmovable(d.ARN, d.OwningService, d.PrimaryRegion)}, nil
+}
+
+func listed(ctx context.Context, api *sm.Client, prefix string) (all []entry, err error) {
+	in := &sm.ListSecretsInput{Filters: nameFilter(prefix)}
 	for pages := sm.NewListSecretsPaginator(api, in); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("listing the secrets: %w", err)
 		}
 		for _, s := range page.SecretList {
+			if !strings.HasPrefix(aws.ToString(s.Name), prefix) {
+				continue // what was not asked for is not to leave the server, whatever the filter let through
+			}
 			all = append(all, entry{id: aws.ToString(s.ARN), name: aws.ToString(s.Name),
 				skip: unmovable(s.ARN, s.OwningService, s.PrimaryRegion)})
 		}
 	}
 	return all, nil
+}
+
+// nameFilter has the service look for a prefix, if it can: an exclamation mark,
+// which names may begin with, turns a filter around.
+func nameFilter(prefix string) []types.Filter {
+	if prefix == "" || strings.HasPrefix(prefix, "!") {
+		return nil
+	}
+	return []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}
 }
 
 // unmovable says why a secret stays where it is; empty: it does not.

@@ -184,6 +184,37 @@ func TestInterruptedAnywhereAndRunAgain(t *testing.T) {
 	}
 }
 
+// Only what was asked for is exported, and once. In a filter of ListSecrets an
+// exclamation mark means all other names.
+func TestSelection(t *testing.T) {
+	api := keyturntest.NewServer(t).SecretsManager
+	for _, name := range []string{"!mine", "!other", "plain"} {
+		if _, err := api.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: &name, SecretString: aws.String("value")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := api.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("plain")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		options transfer.ExportOptions
+		want    string
+	}{
+		{transfer.ExportOptions{}, "[!mine !other plain]"},
+		{transfer.ExportOptions{Prefix: "p"}, "[plain]"},
+		{transfer.ExportOptions{Prefix: "!m"}, "[!mine]"},
+		{transfer.ExportOptions{Prefix: "!"}, "[!mine !other]"},
+		{transfer.ExportOptions{IDs: []string{"plain", *d.ARN, "!mine", "plain"}}, "[plain !mine]"},
+	} {
+		var names []string
+		tc.options.Report = func(e transfer.Event) { names = append(names, e.Name) }
+		if export(t, api, tc.options); fmt.Sprint(names) != tc.want {
+			t.Errorf("prefix %q, names %q: exported %v, want %s", tc.options.Prefix, tc.options.IDs, names, tc.want)
+		}
+	}
+}
+
 func TestOtherSecretOfThatNameIsLeftAlone(t *testing.T) {
 	from, to := keyturntest.NewServer(t), keyturntest.NewServer(t)
 	fill(t, from.SecretsManager)
