@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 	"github.com/aws/smithy-go"
@@ -157,7 +158,10 @@ type newFile struct {
 }
 
 func createFile(path string, replace bool) (*newFile, error) {
-	if _, err := os.Lstat(path); err == nil && !replace {
+	switch info, err := os.Lstat(path); {
+	case err == nil && !info.Mode().IsRegular(): // to replace /dev/stdout or /dev/null breaks other programs
+		return nil, usagef("%s is no file that could be replaced; \"-\" is stdout", path)
+	case err == nil && !replace:
 		return nil, usagef("%s exists; --force replaces it", path)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".keyturn-*") // mode 0600
@@ -235,11 +239,12 @@ func (a *app) listTransfer(to io.Writer, dry bool) (report func(transfer.Event),
 
 // messageOfTransfer keeps the step that failed before the service's sentence.
 func messageOfTransfer(err error) string {
-	var api smithy.APIError
-	if !errors.As(err, &api) {
+	call, ok := errors.AsType[*smithy.OperationError](err)
+	if !ok {
 		return err.Error()
 	}
-	return message(err)
+	step, _ := strings.CutSuffix(err.Error(), call.Error())
+	return step + message(call)
 }
 
 func comma(text string) string {
