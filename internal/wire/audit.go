@@ -49,7 +49,8 @@ func (c *call) claim() {
 	}
 }
 
-// claimedAction is what a request of no known operation calls itself.
+// claimedAction is what a request calls itself whose operation is not known, or was
+// not looked for since its signature is wrong.
 func claimedAction(c *call) string {
 	if _, action, ok := cutLast(c.request.Header.Get("X-Amz-Target"), '.'); ok {
 		return action
@@ -57,7 +58,11 @@ func claimedAction(c *call) string {
 	if c.service.Protocol == RESTJSON {
 		return c.request.Method + " " + c.request.URL.EscapedPath()
 	}
-	return strings.TrimSpace(c.request.URL.Query().Get("Action"))
+	form, err := formOf(c) // its body may have been refused before it was read
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(form.Get("Action"))
 }
 
 // eventSource is how CloudTrail names a service; keyturn's own operations are

@@ -85,6 +85,8 @@ func TestEveryRequestIsRecorded(t *testing.T) {
 		{"Failure", "POST", "/", "{}", append(sm, target("secretsmanager.Fail")), "secretsmanager.amazonaws.com Fail *  InternalServiceError"},
 		{"Query", "POST", "/", "Action=Echo&Text=hunter2&Version=2014-10-31", []string{formHeader, signed("rds")}, "rds.amazonaws.com Echo *  "},
 		{"QueryUnknown", "POST", "/", "Action=Nope&Text=hunter2&Version=2014-10-31", []string{formHeader, signed("rds")}, "rds.amazonaws.com Nope   InvalidAction"},
+		{"QueryUnsigned", "POST", "/", "Action=Echo&Text=hunter2&Version=2014-10-31", []string{formHeader}, "rds.amazonaws.com Echo   MissingAuthenticationTokenException"},
+		{"QueryInURL", "GET", "/?Action=Echo&Version=2014-10-31", "", []string{formHeader}, "rds.amazonaws.com Echo   MissingAuthenticationTokenException"},
 		{"Path", "GET", "/2015-03-31/functions/f", "", []string{signed("lambda")}, "lambda.amazonaws.com GetFunction *  "},
 		{"PathUnknown", "PUT", "/2015-03-31/nothing", "hunter2", []string{signed("lambda")}, "lambda.amazonaws.com PUT /2015-03-31/nothing   UnknownOperationException"},
 	} {
