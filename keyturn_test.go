@@ -148,7 +148,7 @@ func TestFoldersRefused(t *testing.T) {
 		}, "put it back from your backup"},
 		"root key of another server": {func(_ *testing.T, dir string) error {
 			return os.WriteFile(filepath.Join(dir, "root.key"), []byte("keyturn-key-1 other AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"), 0o600)
-		}, "not in the keyring"},
+		}, "put back the newest copy"},
 		"root key readable by others": {func(_ *testing.T, dir string) error {
 			return os.Chmod(filepath.Join(dir, "root.key"), 0o644)
 		}, "chmod 600"},
