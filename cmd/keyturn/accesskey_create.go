@@ -20,6 +20,7 @@ type accessKeyFlags struct {
 	account, user   string
 	policies        []string // files
 	administrator   bool
+	noPolicy        bool
 	duration        time.Duration
 	profile         string // to write
 	credentialsFile string
@@ -54,6 +55,7 @@ and with the flags for the key file with which the server is started.`,
 	f.StringVar(&flags.user, "user", "", "name of the user: requests come from arn:aws:iam::ACCOUNT:user/NAME")
 	f.StringArrayVar(&flags.policies, "policy", nil, "file with an identity policy (-: stdin); may be given several times")
 	f.BoolVar(&flags.administrator, "administrator", false, "attach the policy that allows everything")
+	f.BoolVar(&flags.noPolicy, "no-policy", false, "attach none: only resource policies of secrets say what the user may do")
 	f.DurationVar(&flags.duration, "session-duration", 0, "make a temporary key with a session token, for 15m to 36h")
 	f.StringVar(&flags.profile, "write-profile", "", "write the key as this profile of the credentials file")
 	f.StringVar(&flags.credentialsFile, "credentials-file", "", "file for --write-profile (AWS_SHARED_CREDENTIALS_FILE, ~/.aws/credentials)")
@@ -69,8 +71,10 @@ func (f *accessKeyFlags) check() error {
 	switch {
 	case f.user == "":
 		return usagef("--user is missing")
-	case len(f.policies) == 0 && !f.administrator:
-		return usagef("without --policy FILE or --administrator the key could do nothing")
+	case f.noPolicy && (f.administrator || len(f.policies) > 0):
+		return usagef("--no-policy does not go with --policy or --administrator")
+	case len(f.policies) == 0 && !f.administrator && !f.noPolicy:
+		return usagef("name --policy FILE or --administrator; or --no-policy for a key that may do only what resource policies of secrets grant its user")
 	case f.credentialsFile != "" && f.profile == "":
 		return usagef("--credentials-file goes with --write-profile NAME")
 	case f.duration%time.Second != 0 || f.duration < 0:
