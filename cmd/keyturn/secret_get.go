@@ -14,7 +14,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-type getFlags struct{ versionID, versionStage, field string }
+type getFlags struct {
+	versionID, versionStage, field string
+	hasField                       bool // --field is given: it may be empty, as from a variable that is not set
+}
 
 func newSecretGetCommand(a *app) *cobra.Command {
 	var flags getFlags
@@ -30,7 +33,10 @@ a string without its quotes.`,
   keyturn secret get prod/db --version-stage AWSPREVIOUS -o json`,
 		Args:              positional("NAME"),
 		ValidArgsFunction: a.completeNames,
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.getSecret(cmd, args[0], flags) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.hasField = cmd.Flags().Changed("field")
+			return a.getSecret(cmd, args[0], flags)
+		},
 	}
 	cmd.Flags().StringVar(&flags.versionID, "version-id", "", "version to read")
 	cmd.Flags().StringVar(&flags.versionStage, "version-stage", "", "staging label of the version to read (AWSCURRENT)")
@@ -39,7 +45,7 @@ a string without its quotes.`,
 }
 
 func (a *app) getSecret(cmd *cobra.Command, name string, flags getFlags) error {
-	if flags.field != "" && a.flags.output != "" && a.flags.output != outputText {
+	if flags.hasField && a.flags.output != "" && a.flags.output != outputText {
 		return usagef("--field prints text; it does not go with --output %s", a.flags.output)
 	}
 	client, err := a.secrets(cmd.Context())
@@ -58,9 +64,11 @@ func (a *app) getSecret(cmd *cobra.Command, name string, flags getFlags) error {
 	case outputTable:
 		return a.writeValueTable(out)
 	}
-	value, err := valueOf(out, flags.field)
-	if err != nil {
-		return err
+	value := valueOf(out)
+	if flags.hasField {
+		if value, err = fieldOf(value, flags.field); err != nil {
+			return err
+		}
 	}
 	return a.writeValue(value)
 }
@@ -72,22 +80,19 @@ func optional(s string) *string {
 	return &s
 }
 
-func valueOf(out *secretsmanager.GetSecretValueOutput, field string) (secretValue, error) {
+func valueOf(out *secretsmanager.GetSecretValueOutput) secretValue {
 	v := secretValue{data: out.SecretBinary, binary: out.SecretString == nil}
 	if out.SecretString != nil {
 		v.data = []byte(*out.SecretString)
 	}
-	if field == "" {
-		return v, nil
-	}
-	if v.binary {
-		return secretValue{}, errors.New("the value is binary: it has no fields")
-	}
-	return fieldOf(v, field)
+	return v
 }
 
 // fieldOf picks one member. Errors name the members that exist, never values.
 func fieldOf(v secretValue, field string) (secretValue, error) {
+	if v.binary {
+		return secretValue{}, errors.New("the value is binary: it has no fields")
+	}
 	members, err := membersOf(v)
 	if err != nil {
 		return secretValue{}, err
@@ -137,10 +142,7 @@ func (a *app) writeValueTable(out *secretsmanager.GetSecretValueOutput) error {
 	f.add("ARN", aws.ToString(out.ARN))
 	f.add("Version", strings.TrimSpace(aws.ToString(out.VersionId)+" "+strings.Join(out.VersionStages, " ")))
 	f.add("Created", a.when(out.CreatedDate))
-	v, err := valueOf(out, "")
-	if err != nil {
-		return err
-	}
+	v := valueOf(out)
 	members, err := membersOf(v)
 	switch {
 	case v.binary:
