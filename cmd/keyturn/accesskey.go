@@ -113,6 +113,12 @@ func (a *app) writeAccessKeyTable(keys []keyturnapi.AccessKey) error {
 	return a.writeTable(rows)
 }
 
+// changedAccessKey is what -o json tells where the server answers nothing.
+type changedAccessKey struct {
+	AccessKeyID string `json:"AccessKeyId"`
+	Status      string // empty: it is deleted
+}
+
 func newAccessKeyStatusCommand(a *app, use, status, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:               use + " ID",
@@ -128,6 +134,9 @@ func newAccessKeyStatusCommand(a *app, use, status, short string) *cobra.Command
 			_, err = client.UpdateAccessKey(cmd.Context(), &keyturnapi.UpdateAccessKeyInput{AccessKeyID: args[0], Status: status})
 			if err != nil {
 				return fmt.Errorf("changing the access key: %w", err)
+			}
+			if a.flags.output == outputJSON {
+				return a.writeJSON(changedAccessKey{AccessKeyID: args[0], Status: status})
 			}
 			return a.println(use+"d", args[0])
 		},
@@ -166,6 +175,9 @@ func (a *app) deleteAccessKey(ctx context.Context, id string, yes bool) error {
 	}
 	if _, err := client.DeleteAccessKey(ctx, &keyturnapi.DeleteAccessKeyInput{AccessKeyID: id}); err != nil {
 		return fmt.Errorf("deleting the access key: %w", err)
+	}
+	if a.flags.output == outputJSON {
+		return a.writeJSON(changedAccessKey{AccessKeyID: id})
 	}
 	return a.println("deleted", id)
 }

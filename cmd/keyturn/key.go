@@ -185,16 +185,49 @@ func (a *app) createKeyOffline(ctx context.Context, flags createKeyFlags) error 
 	if err != nil {
 		return err
 	}
-	if isNew {
-		if err := a.println("created", flags.offline.file, "with the default key", keys.Keys()[0].ID); err != nil || flags.alias == "" {
+	asJSON := a.flags.output == outputJSON
+	if isNew && !asJSON {
+		if err := a.println("created", flags.offline.file, "with the default key", keys.Keys()[0].ID); err != nil {
 			return err
 		}
 	}
-	made, err := keys.Create(ctx, strings.TrimPrefix(flags.alias, "alias/"), flags.awsKMS)
-	if err != nil {
-		return err
+	var made envelope.KeyInfo
+	if flags.alias != "" {
+		if made, err = keys.Create(ctx, strings.TrimPrefix(flags.alias, "alias/"), flags.awsKMS); err != nil {
+			return err
+		}
 	}
-	return a.println("created", "alias/"+made.Alias, "as key", made.ID)
+	switch {
+	case asJSON:
+		return a.writeKeyFile(flags.offline.file, keys)
+	case flags.alias != "":
+		return a.println("created", "alias/"+made.Alias, "as key", made.ID)
+	}
+	return nil
+}
+
+// keyInFile is a key of a key file as -o json shows it.
+type keyInFile struct {
+	KeyID         string `json:"KeyId"`
+	AliasName     string `json:",omitzero"`
+	Default       bool   `json:",omitzero"`
+	KeyMaterialID string `json:"KeyMaterialId"` // that seals new values
+}
+
+// writeKeyFile shows what a key file holds after a change, in JSON.
+func (a *app) writeKeyFile(path string, keys *envelope.Keyring) error {
+	file := struct {
+		KeyFile string
+		Keys    []keyInFile
+	}{KeyFile: path}
+	for _, k := range keys.Keys() {
+		shown := keyInFile{KeyID: k.ID, Default: k.Default, KeyMaterialID: k.Materials[len(k.Materials)-1].ID}
+		if k.Alias != "" {
+			shown.AliasName = "alias/" + k.Alias
+		}
+		file.Keys = append(file.Keys, shown)
+	}
+	return a.writeJSON(file)
 }
 
 type rotateKeyFlags struct {
@@ -331,6 +364,9 @@ func (a *app) rotateKeyOffline(ctx context.Context, id string, flags rotateKeyFl
 	k, err := keys.Rotate(ctx, id, flags.awsKMS)
 	if err != nil {
 		return err
+	}
+	if a.flags.output == outputJSON {
+		return a.writeKeyFile(flags.offline.file, keys)
 	}
 	return a.println("a server that is started with", flags.offline.file, "seals new values with", k.Materials[len(k.Materials)-1].ID)
 }
