@@ -278,6 +278,9 @@ func (d *deployment) available(ctx context.Context) (string, bool, error) {
 		return "", false, err
 	}
 	cluster, err := d.clusterStatus(ctx)
+	if d.built = aws.ToTime(instance.InstanceCreateTime); d.built.Before(aws.ToTime(d.cluster.ClusterCreateTime)) {
+		d.built = aws.ToTime(d.cluster.ClusterCreateTime)
+	}
 	done := status == "available" && cluster == "cluster available"
 	return "instance " + status + ", " + cluster, done, err
 }

@@ -23,13 +23,15 @@
 //     available. Run again: the wait goes on.
 //  6. secret: host and port are added to the value, under a token made from
 //     the version they are added to; the password stays. Run again: complete.
+//     A database that was deleted and made again may listen on another port,
+//     which replaces the one in a value that is older than the database.
 //  7. rotation: only now, because the first rotation starts at once and needs
 //     the instance. Secrets Manager stores the rules and reserves the pending
 //     version in one act. Run again: the running rotation is waited for.
 //  8. config: the value of AWSCURRENT goes into config.yml.
 //
 // After creation the value of the secret belongs to its rotation: deploy reads
-// it and never overwrites it.
+// it and never changes its password.
 package deploy
 
 import (

@@ -23,8 +23,10 @@ type deployment struct {
 	permitted bool               // the permission step has just added the permission
 	login     login              // the value of AWSCURRENT
 	version   string             // its version id
+	stored    time.Time          // when that version was stored
 	seen      []string           // every password met, to keep them out of errors
 	cluster   rdstypes.DBCluster // as last described
+	built     time.Time          // when the database was made: the later of cluster and instance
 	renewed   bool               // the cluster was given the master password again
 }
 

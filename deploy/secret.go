@@ -76,7 +76,7 @@ func (d *deployment) readLogin(ctx context.Context) error {
 	if err != nil {
 		return d.foreign(err.Error())
 	}
-	d.version = aws.ToString(out.VersionId)
+	d.version, d.stored = aws.ToString(out.VersionId), aws.ToTime(out.CreatedDate)
 	d.seen = append(d.seen, d.login.password())
 	return nil
 }
@@ -242,7 +242,16 @@ func (d *deployment) finished(secret *secretsmanager.DescribeSecretOutput) bool 
 	return d.login.host() != "" || aws.ToBool(secret.RotationEnabled) || secret.LastRotatedDate != nil
 }
 
-// completeSecret adds what the cluster has told to a value that lacks it.
+// moved tells whether the value has the port of a database that is gone: the
+// one that listens on this host now was made after the value was stored. An
+// address on another host was chosen by somebody, such as that of a proxy, and
+// stays.
+func (d *deployment) moved() bool {
+	return d.login.host() == d.report.Host && d.login.port() != d.report.Port && d.stored.Before(d.built)
+}
+
+// completeSecret adds what the cluster has told to a value that lacks it, or
+// that tells of an earlier database.
 func (d *deployment) completeSecret(ctx context.Context) (result, error) {
 	secret, err := d.describeSecret(ctx)
 	if err != nil {
@@ -254,7 +263,7 @@ func (d *deployment) completeSecret(ctx context.Context) (result, error) {
 	if err := d.readLogin(ctx); err != nil {
 		return result{}, err
 	}
-	if d.finished(secret) {
+	if d.finished(secret) && !d.moved() {
 		return result{Unchanged, "secret " + d.cfg.secret}, nil
 	}
 	whole := d.completed()
