@@ -220,20 +220,33 @@ func (d *deployment) firstPassword(ctx context.Context) (Password, error) {
 // the value is never changed here.
 func (d *deployment) correctPassword(ctx context.Context, secret *secretsmanager.DescribeSecretOutput) (result, error) {
 	kept := result{Unchanged, "secret " + d.cfg.secret}
-	if d.finished(secret) || d.given() == "" || string(d.given()) == d.login.password() {
+	if d.given() == "" || string(d.given()) == d.login.password() {
 		return kept, nil
+	}
+	if d.finished(secret) {
+		return result{Unchanged, kept.detail + d.notTaken(secret)}, nil
 	}
 	cluster, err := d.describeCluster(ctx)
 	if err != nil {
 		return result{}, err
 	}
-	if cluster != nil && d.cfg.endpoint == "" {
-		return kept, nil // the cluster was created with the secret's password
+	if cluster != nil && d.cfg.endpoint == "" { // the cluster was created with the secret's password
+		return result{Unchanged, kept.detail + d.notTaken(secret)}, nil
 	}
 	if err := d.put(ctx, d.login.withText("password", string(d.given())), "password"); err != nil {
 		return result{}, err
 	}
 	return result{Updated, "password of secret " + d.cfg.secret}, d.readLogin(ctx)
+}
+
+// notTaken says that the password given to the command is not the secret's, as
+// long as no rotation has proved the one that is there. It is not put in its
+// place: a first rotation may be at work, and its password the one that logs in.
+func (d *deployment) notTaken(secret *secretsmanager.DescribeSecretOutput) string {
+	if d.Password == "" || secret.LastRotatedDate != nil {
+		return ""
+	}
+	return "; it keeps its password, and the given one is another: if that is the one that logs in, store it with keyturn secret put " + d.cfg.secret
 }
 
 // finished tells whether creation is over, after which the value belongs to

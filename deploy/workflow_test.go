@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -423,6 +424,20 @@ func TestDeployNeedsPasswordOfExistingCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.check(t, report)
+
+	// Who mistyped it learns how to correct it, and that it was not done here.
+	w.edit(t, "name: existing_login", "name: mistyped")
+	w.edit(t, "  password: ", "  # password: ")
+	o.RotatedWithin = time.Millisecond
+	for _, password := range []deploy.Password{"mistyped-password", "first-password"} {
+		o.Password = password
+		if _, err := deploy.Run(t.Context(), o); err == nil {
+			t.Errorf("deployed with a password that does not log in")
+		}
+	}
+	if told := w.told.String(); strings.Count(told, "store it with keyturn secret put mistyped") != 1 {
+		t.Errorf("told %s", told)
+	}
 }
 
 func TestDeployMissingFunction(t *testing.T) {
