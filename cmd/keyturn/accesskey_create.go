@@ -22,6 +22,7 @@ type accessKeyFlags struct {
 	administrator   bool
 	noPolicy        bool
 	duration        time.Duration
+	writesProfile   bool   // --write-profile is given: a name that is empty is refused, and no key shown
 	profile         string // to write
 	credentialsFile string
 	data            string // folder of a stopped server
@@ -48,7 +49,10 @@ and with the flags for the key file with which the server is started.`,
   keyturn access-key create --user admin --administrator --data /var/lib/keyturn`,
 		Args:              positional(),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return a.createAccessKey(cmd.Context(), flags) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			flags.writesProfile = cmd.Flags().Changed("write-profile")
+			return a.createAccessKey(cmd.Context(), flags)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.account, "account", "", "account of 12 digits (your own)")
@@ -75,7 +79,7 @@ func (f *accessKeyFlags) check() error {
 		return usagef("--no-policy does not go with --policy or --administrator")
 	case len(f.policies) == 0 && !f.administrator && !f.noPolicy:
 		return usagef("name --policy FILE or --administrator; or --no-policy for a key that may do only what resource policies of secrets grant its user")
-	case f.credentialsFile != "" && f.profile == "":
+	case f.credentialsFile != "" && !f.writesProfile:
 		return usagef("--credentials-file goes with --write-profile NAME")
 	case f.duration%time.Second != 0 || f.duration < 0:
 		return usagef("--session-duration is a time such as 1h, of whole seconds")
@@ -92,10 +96,11 @@ func (a *app) createAccessKey(ctx context.Context, flags accessKeyFlags) (err er
 		return err
 	}
 	var file *credentialsFile
-	if flags.profile != "" {
+	if flags.writesProfile {
 		if file, err = openCredentialsFile(flags.credentialsFile, flags.profile); err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, file.close()) }()
 	}
 	cfg, done, err := a.accessKeyMaker(ctx, flags)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/keyturn/keyturn/deploy/yamlfile"
 	"github.com/keyturn/keyturn/keyturnapi"
 )
 
@@ -18,13 +19,14 @@ import (
 type credentialsFile struct {
 	path    string
 	profile string
-	text    string // what it holds already
+	file    *yamlfile.File // locked, so that of two commands none overwrites the other's key
+	made    bool           // it was not there, and is empty
 }
 
 var profileName = regexp.MustCompile(`^[\w+=,.@:/-]+$`)
 
-// openCredentialsFile reads the file, before there is a key that could be lost,
-// and refuses a profile that it has already.
+// openCredentialsFile locks and reads the file, before there is a key that could
+// be lost, and refuses a profile that it has already. The caller closes it.
 func openCredentialsFile(path, profile string) (*credentialsFile, error) {
 	if !profileName.MatchString(profile) {
 		return nil, usagef("--write-profile: %q is no name of a profile", profile)
@@ -33,15 +35,42 @@ func openCredentialsFile(path, profile string) (*credentialsFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the credentials file: %w", err)
+	f := &credentialsFile{path: path, profile: profile}
+	if err := f.open(); err != nil {
+		return nil, err
 	}
-	f := &credentialsFile{path: path, profile: profile, text: string(text)}
 	if f.holds(profile) {
-		return nil, usagef("%s has a profile %s already: choose another --write-profile or --credentials-file", path, profile)
+		return nil, errors.Join(f.close(), usagef("%s has a profile %s already: choose another --write-profile or --credentials-file", path, profile))
 	}
 	return f, nil
+}
+
+func (f *credentialsFile) open() error {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return fmt.Errorf("writing the credentials file: %w", err)
+	}
+	empty, err := os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f.made = err == nil
+	if err == nil {
+		err = empty.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("writing the credentials file: %w", err)
+	}
+	if f.file, err = yamlfile.OpenFile(f.path); err != nil {
+		return fmt.Errorf("reading the credentials file: %w", err)
+	}
+	return nil
+}
+
+// close gives the lock back. A file that was made for a key that there is not is
+// removed.
+func (f *credentialsFile) close() error {
+	var err error
+	if f.made && len(f.file.Bytes()) == 0 {
+		err = os.Remove(f.path)
+	}
+	return errors.Join(err, f.file.Close())
 }
 
 // credentialsPath is where the SDKs look, unless told otherwise. It follows
@@ -64,7 +93,7 @@ func credentialsPath(path string) (string, error) {
 }
 
 func (f *credentialsFile) holds(profile string) bool {
-	for line := range strings.Lines(f.text) {
+	for line := range strings.Lines(string(f.file.Bytes())) {
 		name, ok := strings.CutPrefix(strings.TrimSpace(line), "[")
 		name, _, closed := strings.Cut(name, "]")
 		if ok && closed && strings.TrimSpace(name) == profile {
@@ -75,25 +104,15 @@ func (f *credentialsFile) holds(profile string) bool {
 }
 
 // add appends a profile. The file is replaced as a whole and by one that only
-// its owner may read, so a crash leaves the old one or the new one.
+// its owner may read, who stays the same, so a crash leaves the old one or the
+// new one.
 func (f *credentialsFile) add(profile string) error {
-	text := f.text
+	text := string(f.file.Bytes())
 	if text != "" {
 		text = strings.TrimRight(text, "\n") + "\n\n"
 	}
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+	if err := f.file.Replace([]byte(text+profile), true); err != nil {
 		return fmt.Errorf("writing the credentials file: %w", err)
-	}
-	part, err := os.CreateTemp(filepath.Dir(f.path), ".credentials-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("writing the credentials file: %w", err)
-	}
-	_, err = part.WriteString(text + profile)
-	if err = errors.Join(err, part.Sync(), part.Close()); err == nil {
-		err = os.Rename(part.Name(), f.path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing the credentials file: %w", errors.Join(err, os.Remove(part.Name())))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -75,14 +76,35 @@ func TestProfileIsAppended(t *testing.T) {
 			if err := f.add("[new]\nk = v\n"); err != nil {
 				t.Fatal(err)
 			}
+			if other, err := openCredentialsFile(name, "other"); err == nil { // it would not know of this profile
+				t.Errorf("%s was opened twice", other.path)
+			}
+			if err := f.close(); err != nil {
+				t.Fatal(err)
+			}
 			checkFile(t, path, tc.want)
 			if info, err := os.Lstat(link); err != nil || info.Mode().Type() != fs.ModeSymlink {
 				t.Error("the link was replaced")
 			}
-			if left, _ := filepath.Glob(filepath.Join(dir, ".credentials-*")); len(left) > 0 {
+			if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 		})
+	}
+}
+
+// A key that was not made leaves no file behind.
+func TestProfileNotWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "credentials")
+	f, err := openCredentialsFile(path, "new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
 	}
 }
 
