@@ -197,9 +197,16 @@ func (f *keyFile) swap(path, text string) error {
 	if err != nil {
 		return err
 	}
+	old, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
 	part := path + partSuffix
 	if err := writeNew(part, locked); err != nil {
 		return err
+	}
+	if err := keepOwner(part, old); err != nil {
+		return errors.Join(err, os.Remove(part))
 	}
 	if err := os.Rename(part, path); err != nil {
 		return errors.Join(err, os.Remove(part))
