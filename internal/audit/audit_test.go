@@ -881,3 +881,22 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	b.SetBytes(info.Size())
 }
+
+// A head that can't be read says nothing of the log; one with something else in
+// it does.
+func TestHeadThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	head := filepath.Join(dir, headFile)
+	if err := os.Mkdir(head, 0o700); err != nil { // also for root no file to be read
+		t.Fatal(err)
+	}
+	if _, err := Folder(dir); err == nil || errors.As(err, new(*BreakError)) {
+		t.Errorf("got %v", err)
+	}
+	if err := errors.Join(os.Remove(head), os.WriteFile(head, []byte("{}\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Folder(dir); !errors.As(err, new(*BreakError)) {
+		t.Errorf("got %v", err)
+	}
+}

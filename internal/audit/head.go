@@ -108,13 +108,16 @@ func readHead(dir string) (*Head, error) {
 	return parseHead(text)
 }
 
+// errDamagedHead says that the head file holds something else.
+var errDamagedHead = errors.New("the audit log's head file is damaged")
+
 func parseHead(text []byte) (*Head, error) {
 	h := new(Head)
 	if err := json.Unmarshal(text, h); err != nil {
-		return nil, errors.New("the audit log's head file is damaged")
+		return nil, errDamagedHead
 	}
 	if hash, err := hex.DecodeString(h.Hash); err != nil || len(hash) != sha256.Size {
-		return nil, errors.New("the audit log's head file is damaged")
+		return nil, errDamagedHead
 	}
 	return h, nil
 }

@@ -314,8 +314,11 @@ func (v *verifier) finish() error {
 // Folder returns the proof of the log in a folder.
 func Folder(dir string) (Proof, error) {
 	head, err := readHead(dir) // before the files, to which lines are added meanwhile
-	if err != nil {
+	if errors.Is(err, errDamagedHead) {
 		return Proof{}, &BreakError{File: filepath.Join(dir, headFile), Line: 1, Reason: err.Error()}
+	}
+	if err != nil { // who may not read the log has found nothing
+		return Proof{}, err
 	}
 	files, err := Files(dir)
 	if err != nil {
