@@ -207,7 +207,24 @@ func (c *claim) setCredential(credential string) error {
 	if end != terminator {
 		return ErrInvalidSignature.Errorf("Credential should be scoped with a valid terminator: '%s'.", terminator)
 	}
+	if !isRegion(region) {
+		return ErrInvalidSignature.Errorf("Credential should be scoped to a valid region.")
+	}
 	c.Scope = Scope{AccessKeyID: id, Date: date, Region: region, Service: service}
 	c.scopeText = scope
 	return nil
+}
+
+// isRegion takes what could be the name of a region, whatever regions AWS has. A
+// region becomes a part of ARNs, so one with a colon in it would move the account
+// that stands behind it.
+func isRegion(s string) bool {
+	for i := range len(s) {
+		switch b := s[i]; {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '-':
+		default:
+			return false
+		}
+	}
+	return len(s) <= 64
 }

@@ -129,6 +129,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"TwoHeaders", func(r *http.Request) { r.Header.Add("Authorization", "x") }, 0, ErrIncompleteSignature, "more than one"},
 		{"FourScopeElements", with("Authorization", prefix+"Credential=AKIDEXAMPLE/20150830/us-east-1/aws4_request"+rest), 0, ErrIncompleteSignature, "exactly 5"},
 		{"SixScopeElements", with("Authorization", prefix+scope+"/x"+rest), 0, ErrIncompleteSignature, "exactly 5"},
+		{"ColonInRegion", with("Authorization", prefix+"Credential=AKIDEXAMPLE/20150830/us-east-1:111122223333/service/aws4_request"+rest), 0, ErrInvalidSignature, "valid region"},
+		{"PatternAsRegion", with("Authorization", prefix+"Credential=AKIDEXAMPLE/20150830/us-east-*/service/aws4_request"+rest), 0, ErrInvalidSignature, "valid region"},
 		{"OtherTerminator", with("Authorization", prefix+"Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws5_request"+rest), 0, ErrInvalidSignature, "terminator"},
 		{"UnknownKey", with("Authorization", prefix+"Credential=AKIDOTHER/20150830/us-east-1/service/aws4_request"+rest), 0, ErrUnrecognizedClient, "The security token included in the request is invalid."},
 		{"UnexpectedToken", with("X-Amz-Security-Token", "token"), 0, ErrUnrecognizedClient, "The security token included in the request is invalid."},
