@@ -49,6 +49,9 @@ func (f *credentialsFile) open() error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return fmt.Errorf("writing the credentials file: %w", err)
 	}
+	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {
+		return usagef("--credentials-file: %s is not a regular file", f.path)
+	}
 	empty, err := os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	f.made = err == nil
 	if err == nil {
