@@ -2,21 +2,57 @@ package mysql
 
 import (
 	"context"
+	"net/netip"
+	"strings"
 
 	"github.com/keyturn/keyturn/rotation"
 )
 
-// admission counts the accounts of a user that the server may take a login from
-// this machine for: all, those that ask for no client certificate, and those that
-// ask for no TLS either. USER() has the client as the server sees it. If that is a
-// name, a host may match its address as well, which nobody is told; nor are
-// netmasks compared. See "Specifying Account Names" in both manuals. RTRIM and
-// LENGTH: for the modes PAD_CHAR_TO_FULL_LENGTH and EMPTY_STRING_IS_NULL.
-const admission = `SELECT COUNT(*),
-		COALESCE(SUM(ssl_type <> 'X509' AND LENGTH(x509_issuer) = 0 AND LENGTH(x509_subject) = 0), 0),
-		COALESCE(SUM(LENGTH(ssl_type) = 0), 0), SUBSTRING_INDEX(USER(), '@', -1)
-	FROM mysql.user WHERE user = ? AND (LENGTH(RTRIM(host)) = 0 OR host LIKE '%/%'
-		OR INET6_ATON(SUBSTRING_INDEX(USER(), '@', -1)) IS NULL OR SUBSTRING_INDEX(USER(), '@', -1) LIKE RTRIM(host))`
+// admission lists the accounts of a user, and the anonymous ones, that the server may
+// take a login from this machine for. USER() has the client as the server sees it. If
+// that is a name, a host may match its address as well, which nobody is told but for
+// localhost; nor are netmasks compared. See "Specifying Account Names" in both manuals.
+// RTRIM and LENGTH: for the modes PAD_CHAR_TO_FULL_LENGTH and EMPTY_STRING_IS_NULL.
+const admission = `SELECT LENGTH(RTRIM(user)) = 0, RTRIM(host),
+		ssl_type = 'X509' OR LENGTH(x509_issuer) > 0 OR LENGTH(x509_subject) > 0, LENGTH(ssl_type) > 0,
+		LENGTH(RTRIM(host)) = 0 OR client LIKE RTRIM(host) OR client = 'localhost' AND ('127.0.0.1' LIKE RTRIM(host) OR '::1' LIKE RTRIM(host)),
+		host LIKE '%/%' OR INET6_ATON(client) IS NULL
+	FROM mysql.user, (SELECT SUBSTRING_INDEX(USER(), '@', -1) AS client) me WHERE user = ? OR LENGTH(RTRIM(user)) = 0`
+
+// entry is a row of mysql.user as a login meets it.
+type entry struct {
+	anonymous bool
+	host      string
+
+	certificate bool // needs a client's
+	encrypted   bool // needs TLS
+
+	surely bool // lets this machine in
+	maybe  bool // nobody knows
+}
+
+// rank orders hosts as the server does: it takes the first row that fits, one without
+// wildcards before one with, and the later a wildcard stands the earlier. MySQL puts
+// addresses before names (ACL_compare in its source).
+func (e entry) rank(addressesFirst bool) int {
+	const exact = 1000
+	wild := strings.IndexAny(e.host, "%_")
+	switch {
+	case e.host == "":
+		return 0
+	case wild >= 0:
+		return wild + 1
+	case addressesFirst && isIPv4(e.host):
+		return exact + 1
+	}
+	return exact
+}
+
+func isIPv4(host string) bool {
+	address, _, _ := strings.Cut(host, "/")
+	ip, err := netip.ParseAddr(address)
+	return err == nil && ip.Is4()
+}
 
 // admits refuses another user to whom the server, whatever the password, would not
 // let this machine in. Refused logins prove nothing about such a user's password,
@@ -25,18 +61,86 @@ func (c *conn) admits(ctx context.Context, user string) error {
 	if user == c.self.user {
 		return nil
 	}
-	var accounts, password, plain int
+	all, err := c.entries(ctx, user)
+	if err != nil {
+		return err
+	}
+	own, anonymous := fitting(all)
+	if len(own) == 0 {
+		return c.unknownHere(ctx, user)
+	}
+	if over := c.hiding(own, anonymous); over != nil {
+		return rotation.Errorf(rotation.ClassPrivilege, "the anonymous account %s stands before those of %s at logins from this machine, so no password of it could be tried: DROP USER %s", over, user, over)
+	}
+	return c.protected(own, user)
+}
+
+func (c *conn) unknownHere(ctx context.Context, user string) error {
 	var client string
-	if err := c.QueryRowContext(ctx, admission, user).Scan(&accounts, &password, &plain, &client); err != nil {
-		return c.needs(c.statementError(ctx, err, nil), "looking at the accounts of "+user, "SELECT ON mysql.user")
+	if err := c.QueryRowContext(ctx, "SELECT SUBSTRING_INDEX(USER(), '@', -1)").Scan(&client); err != nil {
+		return c.statementError(ctx, err, nil)
+	}
+	return rotation.Errorf(rotation.ClassPrivilege, "no account of %s lets it in from %s, as which the server sees this machine, so a new password could not be tried: create one for that host", user, client)
+}
+
+// protected refuses accounts that ask for more than a password.
+func (c *conn) protected(own []entry, user string) error {
+	certificate, encrypted := true, true
+	for _, e := range own {
+		certificate = certificate && e.certificate
+		encrypted = encrypted && e.encrypted
 	}
 	switch {
-	case accounts == 0:
-		return rotation.Errorf(rotation.ClassPrivilege, "no account of %s lets it in from %s, as which the server sees this machine, so a new password could not be tried: create one for that host", user, client)
-	case password == 0:
+	case certificate:
 		return rotation.Errorf(rotation.ClassPolicy, "the account of %s requires a client certificate (REQUIRE X509, ISSUER or SUBJECT), which is not supported, so a new password could not be tried", user)
-	case plain == 0 && !c.login.Encrypted():
+	case encrypted && !c.login.Encrypted():
 		return rotation.Errorf(rotation.ClassTLS, `the account of %s requires TLS (REQUIRE SSL): give "ssl": true in the secret`, user)
+	}
+	return nil
+}
+
+func (c *conn) entries(ctx context.Context, user string) ([]entry, error) {
+	rows, err := c.QueryContext(ctx, admission, user)
+	if err != nil {
+		return nil, c.needs(c.statementError(ctx, err, nil), "looking at the accounts of "+user, "SELECT ON mysql.user")
+	}
+	defer rows.Close()
+	var all []entry
+	for rows.Next() {
+		var e entry
+		if err := rows.Scan(&e.anonymous, &e.host, &e.certificate, &e.encrypted, &e.surely, &e.maybe); err != nil {
+			return nil, c.statementError(ctx, err, nil)
+		}
+		all = append(all, e)
+	}
+	return all, c.statementError(ctx, rows.Err(), nil)
+}
+
+// fitting keeps the user's rows that may fit, and the anonymous ones that do.
+func fitting(all []entry) (own, anonymous []entry) {
+	for _, e := range all {
+		switch {
+		case e.anonymous && e.surely:
+			anonymous = append(anonymous, e)
+		case !e.anonymous && (e.surely || e.maybe):
+			own = append(own, e)
+		}
+	}
+	return own, anonymous
+}
+
+// hiding returns the anonymous account that the server takes for a login before any of
+// the user's own. Of rows with equal hosts, the one with a name goes first.
+func (c *conn) hiding(own, anonymous []entry) *account {
+	addressesFirst := !strings.Contains(strings.ToLower(c.version), "mariadb")
+	best := 0
+	for _, e := range own {
+		best = max(best, e.rank(addressesFirst))
+	}
+	for _, e := range anonymous {
+		if e.rank(addressesFirst) > best {
+			return &account{host: e.host}
+		}
 	}
 	return nil
 }

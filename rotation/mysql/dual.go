@@ -139,6 +139,9 @@ func (m *mysql) DropOldPassword(ctx context.Context, user, keep string) error {
 	if err != nil {
 		return err
 	}
+	if err := m.admits(ctx, user); err != nil {
+		return err
+	}
 	for _, a := range rows {
 		if err := m.exec(ctx, "ALTER USER ?@? DISCARD OLD PASSWORD", a.user, a.host); err != nil {
 			return m.noDual(err, "ending the old password of "+a.String(), "CREATE USER")

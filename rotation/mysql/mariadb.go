@@ -85,6 +85,9 @@ func (m *mariadb) DropOldPassword(ctx context.Context, user, keep string) error 
 	if err != nil {
 		return err
 	}
+	if err := m.admits(ctx, user); err != nil {
+		return err
+	}
 	for _, a := range rows {
 		list, err := m.alternatives(ctx, a)
 		if err != nil {
