@@ -57,6 +57,10 @@ var ErrRejected = errors.New("the server's password rules refuse the new passwor
 // has expired. An administrator can set a new one.
 var ErrExpired = errors.New("the password has expired")
 
+// ErrConnectionLimit is the reason why a server lets nobody in by a password that it
+// has looked at and found right: the account has as many connections as it may have.
+var ErrConnectionLimit = errors.New("the password is right, but the account has no connection left")
+
 // TypeRejected is the ErrorType of errors that match ErrRejected. Their class is
 // ClassPolicy.
 const TypeRejected = "rejected"

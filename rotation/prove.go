@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -13,7 +14,7 @@ const StepProve = "proveSecret"
 
 // The values of LoginProof.Outcome.
 const (
-	LoginLive    = "live"    // the database let the login in
+	LoginLive    = "live"    // the database let the login in, or lacked only a connection for it
 	LoginRefused = "refused" // the database looked at the password and refused it
 	LoginUnknown = "unknown" // nobody knows: Class and Error say why
 )
@@ -146,6 +147,9 @@ func (p *prover) makeGood(ctx context.Context, wrong Login) {
 
 func (f *Function) attempt(ctx context.Context, l Login) (bool, error) {
 	session, err := f.connect(ctx, l)
+	if errors.Is(err, ErrConnectionLimit) {
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}

@@ -61,13 +61,16 @@ func (f *Function) connect(ctx context.Context, l Login) (Session, error) {
 	return f.Engine.Connect(ctx, l)
 }
 
-// works tells whether the server lets a login in.
+// works tells whether the server lets a login in, or would if the account had a
+// connection left: its limit counts the session that this one looks beside.
 func works(ctx context.Context, e Engine, l Login) (bool, error) {
 	session, err := e.Connect(ctx, l)
-	if ClassOf(err) == ClassAuth {
+	switch {
+	case ClassOf(err) == ClassAuth:
 		return false, nil
-	}
-	if err != nil {
+	case errors.Is(err, ErrConnectionLimit):
+		return true, nil
+	case err != nil:
 		return false, err
 	}
 	_ = session.Close()

@@ -12,6 +12,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -56,11 +57,20 @@ func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session
 	if err != nil {
 		return nil, err
 	}
+	var line *rotation.Goodbye
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		line = &rotation.Goodbye{Conn: raw}
+		return line, nil
+	}
 	connector, err := driver.NewConnector(cfg)
 	if err != nil {
 		return nil, rotation.Errorf(rotation.ClassSecret, "the login of the secret cannot be used: host, port or username is malformed")
 	}
-	return open(ctx, sql.OpenDB(connector), l)
+	return open(ctx, sql.OpenDB(connector), l, &line)
 }
 
 func config(l rotation.Login, timeout time.Duration) (*driver.Config, error) {
@@ -80,13 +90,14 @@ func config(l rotation.Login, timeout time.Duration) (*driver.Config, error) {
 	return cfg, err
 }
 
-// open logs in and finds out who and where it is.
-func open(ctx context.Context, db *sql.DB, l rotation.Login) (rotation.Session, error) {
+// open logs in and finds out who and where it is. line is set by then.
+func open(ctx context.Context, db *sql.DB, l rotation.Login, line **rotation.Goodbye) (rotation.Session, error) {
 	c, err := identify(ctx, db, l)
 	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
+	c.line = *line
 	if strings.Contains(strings.ToLower(c.version), "mariadb") {
 		return &mariadb{c}, nil
 	}
@@ -136,13 +147,15 @@ func (a account) String() string { return fmt.Sprintf("'%s'@'%s'", a.user, a.hos
 type conn struct {
 	*sql.Conn
 	db      *sql.DB
+	line    *rotation.Goodbye
 	login   rotation.Login
 	self    account
 	version string
 }
 
-// Close ends the connection.
+// Close ends the connection, and returns when the server counts it no longer.
 func (c *conn) Close() error {
+	c.line.Wait()
 	_ = c.Conn.Close()
 	return c.db.Close()
 }

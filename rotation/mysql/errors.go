@@ -26,6 +26,8 @@ const (
 	errMissingCurrent = 3892 // ER_MISSING_CURRENT_PASSWORD
 
 	errSecureTransport = 3159 // ER_SECURE_TRANSPORT_REQUIRED
+	errUserLimit       = 1226 // ER_USER_LIMIT_REACHED
+	errUserConnections = 1203 // ER_TOO_MANY_USER_CONNECTIONS
 )
 
 // classes gives the servers' error numbers a class; others are ClassDatabase.
@@ -121,6 +123,12 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 		hint = "if the account has several plugins, mysql_native_password must be the first: ALTER USER … IDENTIFIED VIA"
 	}
 	switch class {
+	case rotation.ClassDatabase:
+		// Both products look at the limits after the password.
+		if isServer(cause, errUserLimit) || isServer(cause, errUserConnections) {
+			cause = fmt.Errorf("%w: %w", rotation.ErrConnectionLimit, cause)
+			hint = "give it one more than its applications use: ALTER USER … WITH MAX_USER_CONNECTIONS, MAX_CONNECTIONS_PER_HOUR, or the variable max_user_connections"
+		}
 	case rotation.ClassPolicy:
 		if isServer(cause, errMustChange) || isServer(cause, errMustChangeThen) {
 			cause = fmt.Errorf("%w: %w", rotation.ErrExpired, cause)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -90,6 +91,9 @@ func provenPassword(ctx context.Context, l rotation.Login) (string, error) {
 	c, err := Engine{}.Connect(ctx, l)
 	if rotation.ClassOf(err) == rotation.ClassAuth {
 		return "", nil
+	}
+	if errors.Is(err, rotation.ErrConnectionLimit) {
+		return l.Password, nil
 	}
 	if err != nil {
 		return "", err

@@ -91,6 +91,7 @@ func config(l rotation.Login) (*pgx.ConnConfig, error) {
 	}
 	// Poolers lend a server connection per transaction and lose prepared
 	// statements between them.
+	cfg.DialFunc = dial(cfg.DialFunc)
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	return cfg, nil
 }
@@ -126,8 +127,9 @@ func (s *session) SetPassword(ctx context.Context, user, password string) error 
 	return s.needs(s.exec(ctx, begin+bounded+alter+"; COMMIT"), user)
 }
 
-// Close ends the connection.
+// Close ends the connection, and returns when the server counts it no longer.
 func (s *session) Close() error {
+	wait(s.conn.PgConn().Conn())
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return s.conn.Close(ctx)

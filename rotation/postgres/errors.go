@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,12 +32,12 @@ var hints = map[string]string{
 	"3D000": "correct the key dbname of the secret",
 	"0A000": "if it is a replica, it cannot change passwords; name the writer's endpoint as host",
 	"25006": "a replica cannot change passwords; name the writer's endpoint as host",
-	"53300": "the server has no free connection; raise max_connections or the role's limit",
+	"53300": "the server has no free connection; raise max_connections, or the CONNECTION LIMIT of the role or database",
 	"57P03": "the server is starting or stopping; the step will be repeated",
 }
 
 // serverError is the server's answer.
-type serverError struct{ code, text string }
+type serverError struct{ code, text, routine string }
 
 // Error returns the server's text and code.
 func (e *serverError) Error() string { return fmt.Sprintf("%s (SQLSTATE %s)", e.text, e.code) }
@@ -47,7 +48,7 @@ func (e *serverError) Error() string { return fmt.Sprintf("%s (SQLSTATE %s)", e.
 func classify(ctx context.Context, err error) (rotation.Class, error) {
 	var server *pgconn.PgError
 	if errors.As(err, &server) {
-		answer := &serverError{server.Code, server.Message}
+		answer := &serverError{server.Code, server.Message, server.Routine}
 		return classOf(answer), withHint(answer)
 	}
 	if ctx.Err() != nil {
@@ -95,6 +96,9 @@ func innermost(err error) error {
 // loginError says why nobody was let in, and what to do.
 func loginError(ctx context.Context, err error, l rotation.Login) error {
 	class, cause := classify(ctx, err)
+	if limited(cause) {
+		cause = fmt.Errorf("%w: %w", rotation.ErrConnectionLimit, cause)
+	}
 	hint := ""
 	switch class {
 	case rotation.ClassTLS:
@@ -107,6 +111,15 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 		hint = "; " + hint
 	}
 	return rotation.Errorf(class, "logging in to %s as %s: %w%s", l.Address(defaultPort), l.Username, cause, hint)
+}
+
+// afterPassword are the functions of the server that count connections once the
+// password was found right. Where it has no room for anybody it counts before.
+var afterPassword = []string{"InitializeSessionUserId", "CheckMyDatabase", "InitPostgres"}
+
+func limited(cause error) bool {
+	var e *serverError
+	return errors.As(cause, &e) && e.code == "53300" && slices.Contains(afterPassword, e.routine)
 }
 
 // statementError classifies a failed statement. nil stays nil.
