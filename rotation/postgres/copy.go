@@ -35,7 +35,7 @@ func (s *session) CopyUser(ctx context.Context, from rotation.Login, to string) 
 // inTransaction keeps other sessions of this package from acting on the same
 // pair of roles meanwhile.
 func (s *session) inTransaction(ctx context.Context, pair string, act func() error) error {
-	begin := begin + "SET LOCAL lock_timeout = '10s'; SET LOCAL search_path = pg_catalog; " +
+	begin := begin + "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10s'; SET LOCAL search_path = pg_catalog; " +
 		"SELECT pg_advisory_xact_lock(hashtextextended(" + literal("keyturn:"+pair) + ", 0))"
 	err := s.exec(ctx, begin)
 	if err == nil {

@@ -57,7 +57,7 @@ func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session
 		return nil, loginError(ctx, err, l)
 	}
 	s := &session{conn: c, login: l}
-	if err := s.exec(ctx, "SELECT 1"); err != nil {
+	if err := s.settle(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
 	}

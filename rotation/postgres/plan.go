@@ -127,7 +127,7 @@ func (s *session) DropUsers(ctx context.Context, names ...string) error {
 
 // UsersLike implements rotation.Rehearser.
 func (s *session) UsersLike(ctx context.Context, prefix string) ([]string, error) {
-	rows, err := s.conn.Query(ctx, "SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)", prefix)
+	rows, err := s.conn.Query(ctx, "SELECT rolname FROM pg_roles WHERE pg_catalog.starts_with(rolname, $1)", prefix)
 	if err != nil {
 		return nil, statementError(ctx, err)
 	}

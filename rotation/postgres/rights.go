@@ -101,7 +101,7 @@ func (s *session) in(ctx context.Context, name string) (*session, error) {
 		return nil, loginError(ctx, err, s.login)
 	}
 	other := &session{conn: c, login: s.login}
-	if err := other.exec(ctx, "SET search_path = pg_catalog"); err != nil {
+	if err := other.settle(ctx); err != nil {
 		_ = other.Close()
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (s *session) ownedBy(ctx context.Context, r role) ([]string, error) {
 		FROM pg_shdepend d, pg_identify_object(d.classid, d.objid, d.objsubid) o
 		WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND deptype IN ('o', 'r')
 		AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-		AND (dbid <> 0 OR classid <> 'pg_database'::regclass OR o.identity = quote_ident(current_database()))
+		AND (dbid <> 0 OR classid <> 'pg_database'::regclass OR o.identity = pg_catalog.quote_ident(current_database()))
 		ORDER BY 1`, r.oid)
 	if err != nil {
 		return nil, statementError(ctx, err)
@@ -182,20 +182,20 @@ var acls = strings.Join([]string{
 	"SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass AS name, relowner AS owner, relacl AS acl, NULL::name AS part FROM pg_class",
 	"SELECT 'TABLE ' || attrelid::regclass, relowner, attacl, attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid",
 	"SELECT 'ROUTINE ' || oid::regprocedure, proowner, proacl, NULL FROM pg_proc",
-	"SELECT 'SCHEMA ' || quote_ident(nspname), nspowner, nspacl, NULL FROM pg_namespace",
+	"SELECT 'SCHEMA ' || pg_catalog.quote_ident(nspname), nspowner, nspacl, NULL FROM pg_namespace",
 	"SELECT 'TYPE ' || oid::regtype, typowner, typacl, NULL FROM pg_type",
-	"SELECT 'LANGUAGE ' || quote_ident(lanname), lanowner, lanacl, NULL FROM pg_language",
-	"SELECT 'FOREIGN DATA WRAPPER ' || quote_ident(fdwname), fdwowner, fdwacl, NULL FROM pg_foreign_data_wrapper",
-	"SELECT 'FOREIGN SERVER ' || quote_ident(srvname), srvowner, srvacl, NULL FROM pg_foreign_server",
-	"SELECT 'DATABASE ' || quote_ident(datname), datdba, datacl, NULL FROM pg_database WHERE datname = current_database()",
-	"SELECT 'TABLESPACE ' || quote_ident(spcname), spcowner, spcacl, NULL FROM pg_tablespace",
+	"SELECT 'LANGUAGE ' || pg_catalog.quote_ident(lanname), lanowner, lanacl, NULL FROM pg_language",
+	"SELECT 'FOREIGN DATA WRAPPER ' || pg_catalog.quote_ident(fdwname), fdwowner, fdwacl, NULL FROM pg_foreign_data_wrapper",
+	"SELECT 'FOREIGN SERVER ' || pg_catalog.quote_ident(srvname), srvowner, srvacl, NULL FROM pg_foreign_server",
+	"SELECT 'DATABASE ' || pg_catalog.quote_ident(datname), datdba, datacl, NULL FROM pg_database WHERE datname = current_database()",
+	"SELECT 'TABLESPACE ' || pg_catalog.quote_ident(spcname), spcowner, spcacl, NULL FROM pg_tablespace",
 	"SELECT 'LARGE OBJECT ' || oid, lomowner, lomacl, NULL FROM pg_largeobject_metadata",
 }, " UNION ALL ")
 
 // grantedTo reads what a role was granted in this database, apart from what it
 // owns.
 func (s *session) grantedTo(ctx context.Context, r role) ([]granted, error) {
-	rows, err := s.conn.Query(ctx, `SELECT a.privilege_type || COALESCE(' (' || quote_ident(part) || ')', ''), name, bool_or(a.is_grantable),
+	rows, err := s.conn.Query(ctx, `SELECT a.privilege_type || COALESCE(' (' || pg_catalog.quote_ident(part) || ')', ''), name, bool_or(a.is_grantable),
 			pg_get_userbyid(o.owner), bool_and(a.grantor = o.owner AND pg_has_role(o.owner, 'USAGE'))
 		FROM (`+acls+`) o, aclexplode(o.acl) a WHERE a.grantee = $1 AND o.owner <> $1 GROUP BY 1, 2, o.owner ORDER BY 2, 1`, r.oid)
 	if err != nil {
