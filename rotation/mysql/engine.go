@@ -163,6 +163,14 @@ func (c *conn) Close() error {
 // exec runs a statement. Its arguments are names and passwords: they are taken
 // out of the server's error text.
 func (c *conn) exec(ctx context.Context, statement string, args ...any) error {
+	err := c.execOnce(ctx, statement, args)
+	if isServer(err, errReadOnlyTransaction) && c.execOnce(ctx, "SET SESSION TRANSACTION READ WRITE", nil) == nil {
+		err = c.execOnce(ctx, statement, args) // the server is set to transaction_read_only
+	}
+	return err
+}
+
+func (c *conn) execOnce(ctx context.Context, statement string, args []any) error {
 	_, err := c.ExecContext(ctx, statement, args...)
 	return c.statementError(ctx, err, args)
 }

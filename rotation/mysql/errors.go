@@ -26,8 +26,12 @@ const (
 	errMissingCurrent = 3892 // ER_MISSING_CURRENT_PASSWORD
 
 	errSecureTransport = 3159 // ER_SECURE_TRANSPORT_REQUIRED
+	errReadOnlyMode    = 1836 // ER_READ_ONLY_MODE
+	errReplicationHook = 3100 // ER_RUN_HOOK_ERROR
 	errUserLimit       = 1226 // ER_USER_LIMIT_REACHED
 	errUserConnections = 1203 // ER_TOO_MANY_USER_CONNECTIONS
+
+	errReadOnlyTransaction = 1792 // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 )
 
 // classes gives the servers' error numbers a class; others are ClassDatabase.
@@ -177,10 +181,19 @@ func (c *conn) statementError(ctx context.Context, err error, args []any) error 
 	return &rotation.Error{Class: class, Err: cause}
 }
 
+// readOnly tells whether the server takes no changes. Error 1290 names the option that
+// prevents the statement, which may be another, such as --skip-grant-tables.
+func readOnly(cause error) bool {
+	named := isServer(cause, errOptionPrevents) && (strings.Contains(cause.Error(), "read-only") || strings.Contains(cause.Error(), "read_only"))
+	return named || isServer(cause, errReadOnlyMode) || isServer(cause, errReplicationHook)
+}
+
 func statementHint(cause error) string {
 	switch {
-	case isServer(cause, errOptionPrevents), isServer(cause, 1836), isServer(cause, 3100):
-		return "a reader or replica cannot change passwords (name the writer's endpoint as host)"
+	case readOnly(cause):
+		return "a reader or replica cannot change passwords (name the writer's endpoint as host); if it is the writer, end its read_only and super_read_only"
+	case isServer(cause, errReadOnlyTransaction):
+		return "the server is set to transaction_read_only, and the session could not end that: SET GLOBAL transaction_read_only = OFF"
 	case isServer(cause, errNotValid), isServer(cause, errHistory):
 		return "see the rules of the function, such as PASSWORD_LENGTH and EXCLUDE_CHARACTERS, and the account's password history"
 	}

@@ -1,0 +1,68 @@
+package rotationtest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// TestReadOnlyTransactions: a server whose sessions begin with transactions that only
+// read lets a session ask for others.
+func TestReadOnlyTransactions(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		variable := "transaction_read_only"
+		if p == dbserver.MariaDB {
+			variable = "tx_read_only"
+		}
+		db := newWorld(t, p, plain).adminDB()
+		for _, strategy := range []string{"SingleUser", "DualPassword", "AlternatingUsers"} {
+			for _, admin := range []bool{false, true} {
+				if strategy == "AlternatingUsers" && !admin {
+					continue
+				}
+				w := newWorld(t, p, privileged, `"rotationStrategy":"`+strategy+`"`)
+				if admin {
+					w.addAdmin(w.admin.User, w.admin.Password)
+					t.Cleanup(w.dropOthers)
+				}
+				w.run(db, "SET GLOBAL "+variable+" = ON")
+				for i := range 2 {
+					w.rotate(fmt.Sprint("version-", i+1))
+				}
+				w.must("version-2", rotation.StepRetire)
+				w.run(db, "SET GLOBAL "+variable+" = OFF")
+				w.wantIn(strategy, "AWSCURRENT")
+			}
+		}
+	})
+}
+
+// TestReadOnlyServer: the error says what it may be, and the next attempt succeeds.
+func TestReadOnlyServer(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		on, off := []string{"read_only"}, []string{"read_only"}
+		if p == dbserver.MySQL {
+			on, off = []string{"read_only", "super_read_only"}, []string{"super_read_only", "read_only"}
+		}
+		w := newWorld(t, p, privileged)
+		db := w.adminDB()
+		w.store.begin(secretID, "version-1")
+		w.must("version-1", rotation.StepCreate)
+		for _, variable := range on {
+			w.run(db, "SET GLOBAL "+variable+" = ON")
+			w.refused("version-1", rotation.StepSet, rotation.ClassDatabase, "writer's endpoint", "read_only")
+			x := w.must("", rotation.StepPlan).Plan
+			if !slices.ContainsFunc(x.Obstacles, func(o string) bool { return strings.Contains(o, "read-only") }) {
+				t.Errorf("the plan says nothing of it: %+v", x)
+			}
+		}
+		for _, variable := range off {
+			w.run(db, "SET GLOBAL "+variable+" = OFF")
+		}
+		w.must("version-1", rotation.StepSet)
+	})
+}
