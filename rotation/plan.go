@@ -32,7 +32,8 @@ type Plan struct {
 	// Rehearsal is there after StepRehearse.
 	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
 
-	nearAtomic bool // the change is committed together with the promotion
+	nearAtomic bool   // the change is committed together with the promotion
+	untouched  string // as in Explanation
 }
 
 // Statement is what a step sends to the database.
@@ -62,6 +63,9 @@ type Explanation struct {
 	Obstacles []string
 	Sessions  []OpenSession // of the user
 	Hidden    string        // which sessions cannot be seen; empty: none
+	// Untouched says which accounts of the same user, for logins from other hosts,
+	// keep the password that they have; empty: none.
+	Untouched string
 }
 
 // Explainer is the ability of some sessions to tell what a change of a
@@ -111,6 +115,9 @@ func (f *Function) planOf(ctx context.Context, cur document) (*Plan, error) {
 	p.Server = cur.login.Address(0) + ", " + p.Server
 	_, p.nearAtomic = session.(Transactional)
 	p.outlook()
+	if p.untouched != "" {
+		p.Exposure += "; but " + p.untouched
+	}
 	return p, nil
 }
 
@@ -199,7 +206,7 @@ func joined(all []string) string {
 }
 
 func (p *Plan) take(said Explanation) {
-	p.Server, p.Hidden = said.Server, said.Hidden
+	p.Server, p.Hidden, p.untouched = said.Server, said.Hidden, said.Untouched
 	p.Statements = append([]Statement{}, said.Statements...) // [] in JSON, not null
 	p.Sessions = append([]OpenSession{}, said.Sessions...)
 	p.Obstacles = append(p.Obstacles, said.Obstacles...)

@@ -120,12 +120,23 @@ func identify(ctx context.Context, db *sql.DB, l rotation.Login) (*conn, error) 
 		return nil, loginError(ctx, err, l)
 	}
 	c.self = parseAccount(who)
+	if c.self.user != l.Username && mangled(l.Username) {
+		return nil, rotation.Errorf(rotation.ClassSecret, "the server does not show the user %s whole, but as the account %s: its names have characters of three bytes at most, so no emoji, and very long ones are cut; use a shorter username, of plain letters", l.Username, c.self)
+	}
 	if c.self.user != l.Username {
 		// An anonymous or proxied account, or a server that runs with
 		// skip-grant-tables: a change would hit somebody else.
 		return nil, rotation.Errorf(rotation.ClassSecret, "the server took user %s for the account %s; drop anonymous accounts, and name the account itself in the secret", l.Username, c.self)
 	}
 	return c, nil
+}
+
+// mangled tells whether a server may show a name otherwise than it is written: its
+// system tables have utf8mb3, which has no characters beyond U+FFFF, and MySQL cuts
+// what is longer than a name's 96 bytes together with its host.
+func mangled(name string) bool {
+	const whole = 90
+	return len(name) > whole || strings.ContainsFunc(name, func(r rune) bool { return r > 0xFFFF })
 }
 
 // account is a row of mysql.user.

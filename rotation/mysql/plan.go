@@ -24,7 +24,8 @@ func (m *mysql) Explain(ctx context.Context, user, strategy string) (rotation.Ex
 	}
 	if user == m.self.user {
 		m.explainOwn(&x, grants, strategy)
-		return x, nil
+		x.Untouched, err = m.untouched(ctx, hostsOf)
+		return x, err
 	}
 	rows, err := m.accounts(ctx, user, hostsOf)
 	if err != nil {
@@ -85,6 +86,11 @@ func (m *mariadb) Explain(ctx context.Context, user, strategy string) (rotation.
 	}
 	if err := m.admitted(ctx, &x, user); err != nil {
 		return x, err
+	}
+	if user == m.self.user {
+		if x.Untouched, err = m.untouched(ctx, hostsOfMaria); err != nil {
+			return x, err
+		}
 	}
 	readable := m.readable
 	if dual {
