@@ -61,12 +61,23 @@ var ErrExpired = errors.New("the password has expired")
 // has looked at and found right: the account has as many connections as it may have.
 var ErrConnectionLimit = errors.New("the password is right, but the account has no connection left")
 
+// ErrNoPlan is the reason why StepPlan and StepRehearse have no answer.
+var ErrNoPlan = errors.New("its sessions have no such step")
+
+// TypeNoPlan is the ErrorType of errors that match ErrNoPlan. The login by which the
+// change would be made has succeeded before.
+const TypeNoPlan = "NoPlan"
+
 // TypeRejected is the ErrorType of errors that match ErrRejected. Their class is
 // ClassPolicy.
 const TypeRejected = "rejected"
 
-// ErrorType returns the class, or TypeRejected: AWS Lambda shows it as errorType.
+// ErrorType returns the class, TypeRejected or TypeNoPlan: AWS Lambda shows it as
+// errorType.
 func (e *Error) ErrorType() string {
+	if errors.Is(e.Err, ErrNoPlan) {
+		return TypeNoPlan
+	}
 	if e.Class == ClassPolicy && errors.Is(e.Err, ErrRejected) {
 		return TypeRejected
 	}

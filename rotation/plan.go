@@ -107,7 +107,7 @@ func (f *Function) planOf(ctx context.Context, cur document) (*Plan, error) {
 	}
 	x, ok := session.(Explainer)
 	if !ok {
-		return nil, Errorf(ClassSecret, "the engine %s cannot tell what a rotation would do", cur.login.Engine)
+		return nil, Errorf(ClassSecret, "the engine %s cannot tell what a rotation would do: %w", cur.login.Engine, ErrNoPlan)
 	}
 	if err := p.explain(ctx, x); err != nil {
 		return nil, err

@@ -152,7 +152,30 @@ func statusOf(s *secretsmanager.DescribeSecretOutput, records *keyturnapi.ListRo
 		Strategy:         records.Strategy, LastError: lastError(records.Runs), Next: records.Next,
 		CurrentVersionID: current, NextRotationAt: records.RotateAt,
 		LastTest: lastTest(records.Runs, current), Passwords: records.Passwords,
+	}.mended()
+}
+
+// provenClasses are of errors that a login by the value of AWSCURRENT contradicts.
+var provenClasses = []rotation.Class{rotation.ClassDNS, rotation.ClassTCP, rotation.ClassTLS, rotation.ClassTimeout, rotation.ClassAuth, rotation.ClassSecret}
+
+// mended leaves out the last error where somebody has corrected its reason by hand: no
+// rotation waits for its next attempt, and AWSCURRENT has logged in since.
+func (s rotationStatus) mended() rotationStatus {
+	waits := s.PendingVersionID != "" || s.Next != nil && s.Next.Attempt > 1
+	if s.LastError == nil || waits || !slices.Contains(provenClasses, rotation.Class(s.LastError.Class)) {
+		return s
 	}
+	if p := s.Passwords; p != nil && len(p.Drift) == 0 && liveSince(p.Logins, s.CurrentVersionID, s.LastError.At) {
+		s.LastError = nil
+	}
+	return s
+}
+
+// liveSince tells whether a version has logged in after a moment.
+func liveSince(logins []keyturnapi.RotationLogin, version string, moment time.Time) bool {
+	return slices.ContainsFunc(logins, func(l keyturnapi.RotationLogin) bool {
+		return l.VersionID == version && l.Outcome == rotation.LoginLive && l.At.After(moment)
+	})
 }
 
 // pendingVersion is the version on its way. After a rotation AWS leaves

@@ -155,10 +155,8 @@ func (ad *adopter) run(ctx context.Context, name string) error {
 	if err := ad.chooseFunction(ctx, s, engine); err != nil {
 		return err
 	}
-	if engineFunction(engine) != redisFunction { // which has no plan; the test logs in
-		if err := ad.look(ctx); err != nil {
-			return err
-		}
+	if err := ad.look(ctx); err != nil {
+		return err
 	}
 	if err := ad.permit(ctx); err != nil {
 		return err
@@ -189,7 +187,8 @@ func (ad *adopter) chooseFunction(ctx context.Context, s *secretsmanager.Describ
 }
 
 // look asks the function what a rotation would do, which tries the login. A
-// function of somebody else does not know.
+// function of somebody else does not know, and one of keyturn's may say so
+// (rotation.TypeNoPlan, which is no class): then testSecret logs in.
 func (ad *adopter) look(ctx context.Context) error {
 	if ad.flags.dryRun && len(ad.done.Added) > 0 {
 		return nil // the value is not there yet

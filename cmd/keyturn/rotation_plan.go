@@ -137,7 +137,7 @@ func preflight(err error) error {
 		return err
 	}
 	hint := ""
-	if failure.Class != "" {
+	if isClass(failure.Class) {
 		hint = "The class of the error is " + string(failure.Class) + "; nothing was changed."
 	}
 	return guided{err: err, hint: hint, code: exitPreflight}
