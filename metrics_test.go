@@ -57,10 +57,10 @@ func TestMetrics(t *testing.T) {
 	if err == nil {
 		t.Fatal("a secret that does not exist was read")
 	}
-	text := scrapeUntil(t, s, `keyturn_rotation_total\{result="success"`)
+	text := scrapeUntil(t, s, `keyturn_rotation_total\{function="keyturn-rotate-[a-z]+",result="success"`)
 	secret := `account="000000000000",region="us-east-1",secret="` + w.secret + `"`
 	for _, want := range []string{
-		`keyturn_rotation_total\{result="success",strategy="DualPassword"\} 1`,
+		`keyturn_rotation_total\{function="keyturn-rotate-[a-z]+",result="success",strategy="DualPassword"\} 1`,
 		`keyturn_rotation_duration_seconds_count 1`,
 		`keyturn_rotation_step_duration_seconds_count\{step="setSecret"\} 1`,
 		`keyturn_rotation_last_success_timestamp_seconds\{` + secret + `\} 1\.[0-9]+e\+09`,
@@ -90,7 +90,7 @@ func TestMetricsOfAStuckRotation(t *testing.T) {
 	if _, err := w.rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	text := scrapeUntil(t, s, `keyturn_rotation_total\{result="failure"`)
+	text := scrapeUntil(t, s, `keyturn_rotation_total\{function="keyturn-rotate-[a-z]+",result="failure"`)
 	for _, want := range []string{`keyturn_pending_version_age_seconds\{.*secret="app/nobody"\} `, `keyturn_rotation_errors_total\{class="tcp"\} [1-9]`} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("no %s", want)

@@ -51,7 +51,7 @@ func New(b Build, rotations Source) *Metrics {
 		registry:          prometheus.NewRegistry(),
 		requests:          counters("api_requests_total", "Requests that were answered; code is empty for success.", "operation", "code"),
 		durations:         histograms("api_request_duration_seconds", "How long requests took.", requestBuckets, "operation"),
-		rotations:         counters("rotation_total", "Rotations that ended (success), were given up (abandoned), and attempts of a step that failed (failure).", "strategy", "result"),
+		rotations:         counters("rotation_total", "Rotations that ended (success), were given up (abandoned), and attempts of a step that failed (failure).", "function", "strategy", "result"),
 		rotationDurations: histogram("rotation_duration_seconds", "From the beginning of a rotation to its success.", rotationBuckets),
 		stepDurations:     histograms("rotation_step_duration_seconds", "How long attempts of a step took.", stepBuckets, "step"),
 		exposure:          histogram("rotation_exposure_seconds", "How long the database refused AWSCURRENT in a rotation, where it was measured.", exposureBuckets),
@@ -119,8 +119,8 @@ func (m *Metrics) StepEnded(step, class string, took time.Duration) {
 }
 
 // RotationEnded implements scheduler.Meter.
-func (m *Metrics) RotationEnded(strategy, result string) {
-	m.rotations.WithLabelValues(strategy, result).Inc()
+func (m *Metrics) RotationEnded(function, strategy, result string) {
+	m.rotations.WithLabelValues(function, strategy, result).Inc()
 }
 
 // RotationTook implements scheduler.Meter.

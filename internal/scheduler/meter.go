@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -17,8 +18,9 @@ type Meter interface {
 	// empty for success.
 	StepEnded(step, class string, took time.Duration)
 	// RotationEnded tells of a rotation that ended (success), was given up
-	// (abandoned), or failed at one attempt of a step (failure).
-	RotationEnded(strategy, result string)
+	// (abandoned), or failed at one attempt of a step (failure); function is the
+	// name of the secret's rotation function, which for keyturn's own tells the engine.
+	RotationEnded(function, strategy, result string)
 	// RotationTook tells how long a rotation took that ended well.
 	RotationTook(d time.Duration)
 	// Exposed tells for how long the database refused AWSCURRENT.
@@ -29,7 +31,7 @@ type Meter interface {
 type noMeter struct{}
 
 func (noMeter) StepEnded(string, string, time.Duration) {}
-func (noMeter) RotationEnded(string, string)            {}
+func (noMeter) RotationEnded(string, string, string)    {}
 func (noMeter) RotationTook(time.Duration)              {}
 func (noMeter) Exposed(time.Duration)                   {}
 
@@ -68,8 +70,15 @@ func (s *Scheduler) count(tx *sqldb.Tx, r *row, result string) {
 	if r.kind != rotating {
 		return
 	}
-	strategy := r.strategy
-	tx.OnCommit(func() { s.meter.RotationEnded(strategy, result) })
+	function, strategy := functionName(r.function), r.strategy
+	tx.OnCommit(func() { s.meter.RotationEnded(function, strategy, result) })
+}
+
+// functionName is the name in a function's ARN, without a version or alias.
+func functionName(arn string) string {
+	_, name, _ := strings.Cut(arn, ":function:")
+	name, _, _ = strings.Cut(name, ":")
+	return name
 }
 
 // countTime counts how long a rotation took that has come to its end.

@@ -50,7 +50,7 @@ type counter struct {
 func (c *counter) StepEnded(step, class string, took time.Duration) {
 	c.said = append(c.said, strings.TrimSpace(fmt.Sprint(step, " ", took, " ", class)))
 }
-func (c *counter) RotationEnded(strategy, result string) {
+func (c *counter) RotationEnded(_, strategy, result string) {
 	c.said = append(c.said, strategy+" "+result)
 }
 func (c *counter) RotationTook(d time.Duration) { c.took = d }
