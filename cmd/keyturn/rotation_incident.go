@@ -79,6 +79,10 @@ func (r *incident) revoke(ctx context.Context, e *runEntry) error {
 		ended, err = true, r.retireByFunction(ctx, e)
 	}
 	if err != nil {
+		var api smithy.APIError
+		if errors.As(err, &api) {
+			err = errors.New(message(err)) // which would take the place of what is said here
+		}
 		return guided{err: fmt.Errorf("rotated, but the old password may still be valid: %w", err), code: exitRotationFailed,
 			hint: "Run the command again for this secret, or end the password in the database."}
 	}

@@ -50,11 +50,17 @@ func (s *Service) retireTarget(ctx context.Context, in *keyturnapi.RetireOldPass
 	return s.targetOf(ctx, in, &in.SecretID, nil)
 }
 
+// retireOld serves secrets that RDS manages as well: whoever may rotate one ends the
+// password before, too, after a leak of all things.
 func (s *Service) retireOld(ctx context.Context, in *keyturnapi.RetireOldPasswordInput) (*keyturnapi.RetireOldPasswordOutput, error) {
 	arn := secret.ARN(in.SecretID)
 	out := &keyturnapi.RetireOldPasswordOutput{ARN: in.SecretID, Name: arn.Name()}
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.FindEditable(ctx, tx, arn); err != nil {
+		found, err := s.vault.FindLive(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		if err := found.RequirePrimary(); err != nil {
 			return err
 		}
 		token, err := s.sched.RetireNow(ctx, tx, arn)
