@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -62,6 +63,7 @@ type Environment struct {
 	work    chan *invocation
 	init    chan *Failure // of an initialisation that failed
 	closing sync.Once
+	spent   atomic.Bool // its process is being ended
 
 	current struct {
 		sync.Mutex
@@ -190,6 +192,7 @@ func (e *Environment) handle(ctx context.Context, inv *invocation) ([]byte, erro
 	payload, err := e.exchange(ctx, inv)
 	failure, own := errors.AsType[*Failure](err)
 	if err != nil && (!own || failure.Fatal) {
+		e.spent.Store(true) // before the process has ended
 		e.process.kill()
 	}
 	return payload, err
@@ -253,7 +256,7 @@ func (e *Environment) exitFailure(inv *invocation) *Failure {
 }
 
 // Alive reports whether the process can take another event.
-func (e *Environment) Alive() bool { return e.process.alive() }
+func (e *Environment) Alive() bool { return !e.spent.Load() && e.process.alive() }
 
 // Stop ends the process, and whatever it started in its process group, and
 // removes its folder.

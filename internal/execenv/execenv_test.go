@@ -143,6 +143,9 @@ func TestInterpreters(t *testing.T) {
 			}
 			short := start(t, tc.runtime, "index.handler", code, own, func(c *Config) { c.Timeout = 200 * time.Millisecond })
 			invoke(t, short, "id", "sleep", &Failure{Type: "Sandbox.Timedout", Message: "RequestId: id Error: Task timed out after 0.20 seconds"})
+			if short.Alive() {
+				t.Error("an environment whose process is being ended takes another event")
+			}
 			greedy := start(t, tc.runtime, "index.handler", code, own)
 			invoke(t, greedy, "id", "hoard", &Failure{Type: "Runtime.OutOfMemory", Message: "RequestId: id Error: Runtime exited with error: signal: killed"})
 		})

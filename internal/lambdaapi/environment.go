@@ -47,20 +47,35 @@ func (w *warm) stop() {
 	w.revoke()
 }
 
-// take returns an environment that waits, or nil with a place for a new one.
+// take returns an environment that waits, or nil with a place for a new one. One whose
+// process has ended while it waited is of no use, and no failure of the next event.
 func (e *environments) take(key string) (*warm, error) {
+	for w := e.last(key); w != nil; w = e.last(key) {
+		if w.Alive() {
+			return w, nil
+		}
+		e.give(w)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if waiting := e.idle[key]; len(waiting) > 0 {
-		w := waiting[len(waiting)-1]
-		e.forget(w)
-		return w, nil
-	}
 	if e.running >= maxRunning {
 		return nil, ErrTooMany.Errorf("Rate Exceeded.")
 	}
 	e.running++
 	return nil, nil
+}
+
+// last takes out the environment that waits for the shortest time, or returns nil.
+func (e *environments) last(key string) *warm {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	waiting := e.idle[key]
+	if len(waiting) == 0 {
+		return nil
+	}
+	w := waiting[len(waiting)-1]
+	e.forget(w)
+	return w
 }
 
 // forget is called with mu locked, for one that is idle. It runs from now on.
