@@ -167,5 +167,12 @@ func (p *process) failure(id string) *Failure {
 	case p.state == nil || p.state.Success():
 		return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited without providing a reason", id)
 	}
-	return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: %s", id, p.state)
+	return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: %s%s", id, p.state, shellTells[p.state.ExitCode()])
+}
+
+// shellTells explains the codes by which the shell says that it could not run a program
+// (POSIX, "Exit Status for Commands"): nothing else tells so to who reads the failure.
+var shellTells = map[int]string{
+	126: " (the user who runs functions may not execute the program, or enter a folder above it)",
+	127: " (the program was not found)",
 }

@@ -188,6 +188,7 @@ func TestRotationMayBegin(t *testing.T) {
 		h.wantStages("s", "v1: AWSPENDING")
 		_, err := h.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s"), VersionId: aws.String(token("v1")), VersionStage: aws.String("AWSPENDING")})
 		wantError(t, err, "ResourceNotFoundException: Secrets Manager can't find the specified secret value for staging label: AWSPENDING")
+		wantError(t, h.move("s", "AWSCURRENT", "", "v1"), "InvalidRequestException: You can't move the staging label AWSCURRENT to version "+token("v1")+" because it has no secret value.")
 		h.put("s", "v1", "one", "AWSPENDING") // the reserved version takes its first value
 		h.must(h.move("s", "AWSCURRENT", "", "v1"))
 		h.wantStages("s", "v1: AWSCURRENT AWSPENDING")
