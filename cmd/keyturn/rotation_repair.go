@@ -138,7 +138,7 @@ func (r *repairer) look(ctx context.Context, cfg aws.Config, name, function stri
 	r.ARN, r.Name = aws.ToString(described.ARN), aws.ToString(described.Name)
 	proved, err := r.app.invokeStep(ctx, cfg, function, r.ARN, rotation.StepProve)
 	if err != nil {
-		return fmt.Errorf("trying the logins: %w", err)
+		return untried(err)
 	}
 	if len(proved.Logins) == 0 {
 		return notOurs(function, rotation.StepProve)
@@ -253,4 +253,16 @@ func (r *repairer) write() error {
 		return a.println("repaired", r.Name+": AWSPENDING is off version", r.PendingVersionID)
 	}
 	return a.println("repaired", r.Name+": AWSCURRENT is on version", r.VersionID)
+}
+
+// untried says why nobody is logged in. A value of AWSCURRENT that cannot be read says
+// not even where to; who repairs has to put it right first.
+func untried(err error) error {
+	var failure *functionFailure
+	if errors.As(err, &failure) && failure.Class == rotation.ClassSecret {
+		return guided{err: fmt.Errorf("trying the logins: %w", err), code: exitRotationUnknown,
+			hint: "Nothing was changed. Store a value that works (keyturn secret put), or move AWSCURRENT back to the version of\n" +
+				"AWSPREVIOUS (aws secretsmanager update-secret-version-stage). Then repair again."}
+	}
+	return fmt.Errorf("trying the logins: %w", err)
 }

@@ -189,6 +189,11 @@ func (s *session) replace(ctx context.Context, user string, passwords ...string)
 // rely on it. Saving is tried before, so that nothing has happened if the server
 // cannot; if it fails all the same, the passwords are put back.
 func (s *session) change(ctx context.Context, user string, before user, rules ...string) error {
+	if before.off && user != s.login.Username {
+		// Refused logins prove nothing about its passwords, which are of use again
+		// when it is on.
+		return rotation.Errorf(rotation.ClassPolicy, "the user %s is off, so a new password could not be tried: ACL SETUSER %s on", user, user)
+	}
 	save, err := s.save(ctx)
 	if err != nil {
 		return err
@@ -223,6 +228,7 @@ func (s *session) save(ctx context.Context) ([]string, error) {
 // user is what the server knows of a user.
 type user struct {
 	noPassword bool
+	off        bool
 	hashes     []string // the oldest first
 }
 
@@ -252,7 +258,8 @@ func (s *session) look(ctx context.Context, name string) (user, error) {
 	for i := 0; i+1 < len(members); i += 2 {
 		switch members[i] {
 		case "flags":
-			u.noPassword = slices.Contains(texts(members[i+1]), "nopass")
+			flags := texts(members[i+1])
+			u.noPassword, u.off = slices.Contains(flags, "nopass"), slices.Contains(flags, "off")
 		case "passwords":
 			u.hashes = texts(members[i+1])
 		}
