@@ -28,6 +28,7 @@ type repair struct {
 	PendingVersionID string `json:"PendingVersionId,omitzero"`
 	Logins           []repairLogin
 	LastError        *stepError `json:",omitzero"`
+	GivenUpVersionID string     `json:"GivenUpVersionId,omitzero"` // the database may have its password
 	Action           repairAction
 	Why              string
 	Done             bool
@@ -153,6 +154,7 @@ func (r *repairer) look(ctx context.Context, cfg aws.Config, name, function stri
 	}
 	r.LastError, r.PendingVersionID = lastError(records.Runs), k.pending
 	r.Action, r.Why = repairOf(k)
+	r.GivenUpVersionID = givenUp(records.Runs, proved.Logins)
 	return nil
 }
 
@@ -237,7 +239,7 @@ func (r *repairer) text() string {
 	if strings.Contains(deed, "%s") {
 		deed = fmt.Sprintf(deed, r.PendingVersionID)
 	}
-	return text + r.Why + "\n" + deed
+	return text + r.Why + "\n" + r.givenUpText() + deed
 }
 
 func (r *repairer) write() error {
