@@ -28,7 +28,8 @@ type repair struct {
 	PendingVersionID string `json:"PendingVersionId,omitzero"`
 	Logins           []repairLogin
 	LastError        *stepError `json:",omitzero"`
-	GivenUpVersionID string     `json:"GivenUpVersionId,omitzero"` // the database may have its password
+	// The database may have the password of this version, which no login has tried.
+	UnlabelledVersionID string `json:"UnlabelledVersionId,omitzero"`
 	Action           repairAction
 	Why              string
 	Done             bool
@@ -154,7 +155,7 @@ func (r *repairer) look(ctx context.Context, cfg aws.Config, name, function stri
 	}
 	r.LastError, r.PendingVersionID = lastError(records.Runs), k.pending
 	r.Action, r.Why = repairOf(k)
-	r.GivenUpVersionID = givenUp(records.Runs, proved.Logins)
+	r.UnlabelledVersionID = unlabelled(records.Runs, proved.Logins)
 	return nil
 }
 
@@ -239,7 +240,7 @@ func (r *repairer) text() string {
 	if strings.Contains(deed, "%s") {
 		deed = fmt.Sprintf(deed, r.PendingVersionID)
 	}
-	return text + r.Why + "\n" + r.givenUpText() + deed
+	return text + r.Why + "\n" + r.unlabelledText() + deed
 }
 
 func (r *repairer) write() error {

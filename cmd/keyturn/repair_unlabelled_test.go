@@ -7,7 +7,7 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 )
 
-func TestGivenUp(t *testing.T) {
+func TestUnlabelled(t *testing.T) {
 	run := func(version, step, outcome string) keyturnapi.RotationRun {
 		return keyturnapi.RotationRun{VersionID: version, Kind: kindRotation, Step: step, Outcome: outcome}
 	}
@@ -22,11 +22,11 @@ func TestGivenUp(t *testing.T) {
 		{"after setSecret", []keyturnapi.RotationRun{run("lost", stepTest, "abandoned"), run("lost", stepSet, outcomeSucceeded)}, refused, "lost"},
 		{"before setSecret", []keyturnapi.RotationRun{run("lost", stepCreate, "abandoned")}, refused, ""},
 		{"setSecret has failed", []keyturnapi.RotationRun{run("lost", stepSet, outcomeFailed)}, refused, ""},
-		{"it has succeeded", []keyturnapi.RotationRun{run("old", stepFinish, outcomeSucceeded), run("old", stepSet, outcomeSucceeded)}, refused, ""},
+		{"cut short, and put aside", []keyturnapi.RotationRun{run("current", stepSet, "interrupted"), run("lost", stepTest, outcomeSucceeded), run("lost", stepSet, outcomeSucceeded), run("old", stepSet, outcomeSucceeded)}, refused, "lost"},
 		{"it is labelled", []keyturnapi.RotationRun{run("current", stepSet, "abandoned")}, refused, ""},
 		{"another is live", []keyturnapi.RotationRun{run("lost", stepSet, "abandoned")}, append(refused, rotation.LoginProof{VersionID: "previous", Outcome: rotation.LoginLive}), ""},
 	} {
-		if got := givenUp(tc.runs, tc.logins); got != tc.want {
+		if got := unlabelled(tc.runs, tc.logins); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 	}

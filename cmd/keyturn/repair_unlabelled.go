@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/keyturn/keyturn/keyturnapi"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+const stepSet = "setSecret"
+
+// unlabelled finds the newest version without a label whose password has been in the
+// database, or may have come there: its rotation was given up while setSecret ran or
+// after it, because somebody had stored another value, say; such a value may also have
+// taken AWSPREVIOUS from the version that a crash in setSecret had left valid; or the
+// database was restored. Empty: there is none, or a login with a label is live.
+func unlabelled(runs []keyturnapi.RotationRun, logins []rotation.LoginProof) string {
+	live := func(l rotation.LoginProof) bool { return l.Outcome == rotation.LoginLive }
+	if slices.ContainsFunc(logins, live) {
+		return ""
+	}
+	labelled := map[string]bool{}
+	for _, l := range logins {
+		labelled[l.VersionID] = true
+	}
+	for _, r := range runs { // the newest first
+		if r.Kind == kindRotation && r.Step == stepSet && r.Outcome != outcomeFailed && !labelled[r.VersionID] {
+			return r.VersionID
+		}
+	}
+	return ""
+}
+
+// unlabelledText says how such a version becomes one that can be repaired.
+func (r *repairer) unlabelledText() string {
+	if r.UnlabelledVersionID == "" {
+		return ""
+	}
+	from := ""
+	if r.PendingVersionID != "" {
+		from = " --remove-from-version-id " + r.PendingVersionID
+	}
+	return fmt.Sprintf("The database may still have the password of version %[1]s, which has no label. To try it, give it AWSPENDING and repair again:\n"+
+		"  aws secretsmanager update-secret-version-stage --secret-id %[2]s --version-stage AWSPENDING --move-to-version-id %[1]s%[3]s\n", r.UnlabelledVersionID, r.ARN, from)
+}
