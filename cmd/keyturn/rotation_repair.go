@@ -30,10 +30,10 @@ type repair struct {
 	LastError        *stepError `json:",omitzero"`
 	// The database may have the password of this version, which no login has tried.
 	UnlabelledVersionID string `json:"UnlabelledVersionId,omitzero"`
-	Action           repairAction
-	Why              string
-	Done             bool
-	VersionID        string `json:"VersionId,omitzero"` // AWSCURRENT after it
+	Action              repairAction
+	Why                 string
+	Done                bool
+	VersionID           string `json:"VersionId,omitzero"` // AWSCURRENT after it
 }
 
 // repairLogin is what a login with one version's password has shown.
