@@ -94,3 +94,23 @@ func TestAllConnectionsInUseAfterTheChange(t *testing.T) {
 		}
 	})
 }
+
+// TestRehearsalWithOneConnection of the account that makes the throw-away user.
+func TestRehearsalWithOneConnection(t *testing.T) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, plain)
+		switch p {
+		case dbserver.Postgres:
+			w.sql("ALTER ROLE %s CREATEROLE", w.first.Username)
+		case dbserver.MySQL:
+			w.sql("GRANT CREATE USER, APPLICATION_PASSWORD_ADMIN ON *.* TO '%s'@'%%' WITH GRANT OPTION", w.first.Username)
+		default:
+			w.sql("GRANT CREATE USER ON *.* TO '%s'@'%%' WITH GRANT OPTION", w.first.Username)
+		}
+		w.limit(1)
+		for range 5 {
+			w.plan(rotation.StepRehearse)
+		}
+		w.wantNoThrowAways()
+	})
+}
