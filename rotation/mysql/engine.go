@@ -58,19 +58,24 @@ func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session
 		return nil, err
 	}
 	var line *rotation.Goodbye
-	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := new(net.Dialer).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		line = &rotation.Goodbye{Conn: raw}
-		return line, nil
-	}
+	cfg.DialFunc = dialTo(&line)
 	connector, err := driver.NewConnector(cfg)
 	if err != nil {
 		return nil, rotation.Errorf(rotation.ClassSecret, "the login of the secret cannot be used: host, port or username is malformed")
 	}
 	return open(ctx, sql.OpenDB(connector), l, &line)
+}
+
+// dialTo makes connections whose Close may wait for the server, and shows the last one.
+func dialTo(line **rotation.Goodbye) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		*line = &rotation.Goodbye{Conn: raw}
+		return *line, nil
+	}
 }
 
 func config(l rotation.Login, timeout time.Duration) (*driver.Config, error) {
