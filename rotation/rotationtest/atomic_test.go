@@ -98,7 +98,7 @@ func TestAtomicPromotionRefused(t *testing.T) {
 func TestAtomicPromotionHangs(t *testing.T) {
 	w, p := disturbed(t)
 	p.before = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := w.f.Handle(ctx, rotation.Event{Step: rotation.StepSet, SecretID: secretID, ClientRequestToken: "version-1"})
 	checkClass(t, "a promotion that hangs", err, rotation.ClassAPI)
