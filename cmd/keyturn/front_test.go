@@ -20,9 +20,10 @@ import (
 	"github.com/keyturn/keyturn/keyturntest"
 )
 
-// quickLimits are usualLimits at the pace of a test.
+// quickLimits are usualLimits at the pace of a test, whose own clients must keep
+// within them on a machine that is busy with other tests.
 var quickLimits = frontLimits{
-	header: 200 * time.Millisecond, read: 400 * time.Millisecond, write: 400 * time.Millisecond, idle: 200 * time.Millisecond,
+	header: time.Second, read: 2 * time.Second, write: 2 * time.Second, idle: time.Second,
 	connections: 20, uploads: 2, uploadWait: 100 * time.Millisecond,
 }
 
@@ -69,7 +70,7 @@ func (l fewBytes) Accept() (net.Conn, error) {
 }
 
 // patience is how long a test waits for what must happen much sooner.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func dial(t *testing.T, addr string) net.Conn {
 	t.Helper()
@@ -129,6 +130,9 @@ func wantServed(t *testing.T, addr string) {
 	}
 	r.Close = true
 	response, err := http.DefaultClient.Do(r)
+	if err != nil { // on a busy machine this client may be too slow itself, once
+		response, err = http.DefaultClient.Do(r)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,12 +228,10 @@ func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 // for ever.
 func TestLargeRequestsHavePlacesOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	limits := quickLimits
-	limits.read = time.Second
-	addr := openFront(t, limits)
+	addr := openFront(t, quickLimits)
 	large := fmt.Sprintf("%sContent-Length: %d\r\n\r\n", getValueHead, smallBody+1)
 	var holders []net.Conn
-	for range limits.uploads {
+	for range quickLimits.uploads {
 		conn := dial(t, addr)
 		if _, err := io.WriteString(conn, large); err != nil {
 			t.Fatal(err)
