@@ -40,7 +40,7 @@ func (a Admin) GoString() string { return a.String() }
 // command whose words have no blanks.
 func (a Admin) Exec(t testing.TB, statement string, args ...any) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if a.Product == dbserver.Postgres {
 		a.execPostgres(ctx, t, statement, args)
@@ -70,7 +70,7 @@ func (a Admin) mysqlConfig(database string) *mysql.Config {
 	config.User, config.Passwd, config.DBName = a.User, a.Password, database
 	config.TLSConfig = "preferred"
 	config.InterpolateParams = true
-	config.Timeout = 10 * time.Second
+	config.Timeout = time.Minute
 	config.Logger = &mysql.NopLogger{}
 	return config
 }
@@ -88,7 +88,7 @@ func (a Admin) execPostgres(ctx context.Context, t testing.TB, statement string,
 }
 
 func (a Admin) connectPostgres(ctx context.Context) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d dbname=postgres sslmode=prefer connect_timeout=10", a.Host, a.Port))
+	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%d dbname=postgres sslmode=prefer connect_timeout=60", a.Host, a.Port))
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ package dbtest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -127,18 +128,28 @@ func start(t testing.TB, p dbserver.Product) (*dbserver.Server, Admin) {
 	dir, err := os.MkdirTemp(root(t), string(p)+"-")
 	must(t, err)
 	must(t, os.Chmod(dir, 0o711))
-	port, err := dbserver.FreePort(func(int) bool { return false })
-	must(t, err)
 	password := rand.Text()
-	server, err := dbserver.New(dbserver.Config{
-		Binary: binary, Dir: dir + "/server", Port: port, AdminPassword: dbserver.Password(password),
-	})
-	must(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	c := dbserver.Config{Binary: binary, Dir: dir + "/server", AdminPassword: dbserver.Password(password)}
+	server := atPort(t, &c)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	must(t, server.Init(ctx, dbserver.Setup{MasterUser: "master", MasterPassword: dbserver.Password(rand.Text())}))
-	must(t, server.Start(ctx))
-	return server, Admin{Product: p, Host: dbserver.Host, Port: port, User: dbserver.Admin, Password: password}
+	for err = server.Start(ctx); errors.Is(err, dbserver.ErrPortTaken); err = server.Start(ctx) {
+		server = atPort(t, &c) // the tests of another package were faster
+	}
+	must(t, err)
+	return server, Admin{Product: p, Host: dbserver.Host, Port: c.Port, User: dbserver.Admin, Password: password}
+}
+
+// atPort is the server of c at a port that is free now, which c gets.
+func atPort(t testing.TB, c *dbserver.Config) *dbserver.Server {
+	t.Helper()
+	var err error
+	c.Port, err = dbserver.FreePort(func(int) bool { return false })
+	must(t, err)
+	server, err := dbserver.New(*c)
+	must(t, err)
+	return server
 }
 
 // root is called with shared locked. Others may pass through it, since postgres
