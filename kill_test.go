@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyturn/keyturn/internal/dbserver"
 	"github.com/keyturn/keyturn/rotation"
 )
 
@@ -43,14 +46,11 @@ func build(t testing.TB) string {
 
 func newProcess(t testing.TB, binary string) *process {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := dbserver.FreePort(func(int) bool { return false }) // one that no client gets while the server is down
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, binary: binary, data: filepath.Join(t.TempDir(), "data"), addr: l.Addr().String()}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := &process{t: t, binary: binary, data: filepath.Join(t.TempDir(), "data"), addr: net.JoinHostPort(dbserver.Host, strconv.Itoa(port))}
 	t.Cleanup(p.kill)
 	return p
 }
@@ -71,7 +71,7 @@ func (p *process) start() {
 				return
 			}
 		}
-		if time.Since(begin) > 30*time.Second {
+		if time.Since(begin) > 2*time.Minute {
 			p.t.Fatalf("the server does not come up: %v\n%s", err, p.output.String())
 		}
 	}
@@ -156,7 +156,7 @@ func (w *world) survive(t *testing.T, p *process) (interrupted int) {
 	if w.current(t) == before {
 		interrupted = 1
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if _, err := w.recorded(ctx, token); err != nil {
 		t.Fatalf("the rotation does not end: %v\n%s", err, p.output.String())
@@ -186,8 +186,9 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	p.start()
 	client := secretsmanager.NewFromConfig(p.clients())
 	for round := range 5 {
-		acknowledged := make(chan string, 1)
-		go func() { acknowledged <- createUntilDead(client, round) }()
+		begun, acknowledged := make(chan struct{}), make(chan string, 1)
+		go func() { acknowledged <- createUntilDead(client, round, begun) }()
+		<-begun
 		time.Sleep(100 * time.Millisecond)
 		p.kill()
 		last := <-acknowledged
@@ -202,8 +203,11 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	}
 }
 
-// createUntilDead returns the name of the last secret that was acknowledged.
-func createUntilDead(client *secretsmanager.Client, round int) (last string) {
+// createUntilDead returns the name of the last secret that was acknowledged; the
+// first one, or the end, closes begun.
+func createUntilDead(client *secretsmanager.Client, round int, begun chan<- struct{}) (last string) {
+	begin := sync.OnceFunc(func() { close(begun) })
+	defer begin()
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("%d/%d", round, i)
 		_, err := client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &name})
@@ -211,6 +215,7 @@ func createUntilDead(client *secretsmanager.Client, round int) (last string) {
 			return last
 		}
 		last = name
+		begin()
 	}
 }
 
