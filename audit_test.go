@@ -83,7 +83,7 @@ func (w *auditWorld) check(requestID string, want audit.Entry) {
 	w.t.Helper()
 	got := w.line(requestID)
 	at, err := time.Parse(time.RFC3339, got.Time)
-	if err != nil || time.Since(at) > time.Minute || got.SourceIP != "127.0.0.1" || got.Type != audit.APICall || got.Source != want.Source {
+	if err != nil || time.Since(at) > time.Hour || got.SourceIP != "127.0.0.1" || got.Type != audit.APICall || got.Source != want.Source {
 		w.t.Errorf("%s: %+v", want.Name, got)
 	}
 	if got.Name != want.Name || got.ErrorCode != want.ErrorCode || got.Identity != want.Identity || got.VersionID != want.VersionID || got.Region != want.Region {
@@ -298,13 +298,12 @@ func TestAuditOfRotation(t *testing.T) {
 // await waits for a line: those of the server itself come after the fact.
 func (w *auditWorld) await(name string) {
 	w.t.Helper()
-	for range 500 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		for _, e := range w.lines() {
 			if e.Name == name {
 				return
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	w.t.Fatalf("there is no %s", name)
 }

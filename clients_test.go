@@ -56,7 +56,7 @@ func TestClientsOperations(t *testing.T) {
 
 func newCluster(t *testing.T, s *keyturntest.Server, user, password string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // making a data folder of MySQL takes its time
 	defer cancel()
 	_, err := s.RDS.CreateDBCluster(ctx, &rds.CreateDBClusterInput{DBClusterIdentifier: aws.String("mydb-cluster"),
 		Engine: aws.String("aurora-mysql"), MasterUsername: aws.String(user), MasterUserPassword: aws.String(password)})
@@ -69,8 +69,10 @@ func newCluster(t *testing.T, s *keyturntest.Server, user, password string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waiter := rds.NewDBInstanceAvailableWaiter(s.RDS, func(o *rds.DBInstanceAvailableWaiterOptions) { o.MinDelay = 100 * time.Millisecond })
-	if err := waiter.Wait(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: instance}, 2*time.Minute); err != nil {
+	waiter := rds.NewDBInstanceAvailableWaiter(s.RDS, func(o *rds.DBInstanceAvailableWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 100*time.Millisecond, 200*time.Millisecond
+	})
+	if err := waiter.Wait(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: instance}, 5*time.Minute); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -121,7 +121,7 @@ func (l *load) rotate(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	wait, done := context.WithTimeout(ctx, time.Minute)
+	wait, done := context.WithTimeout(ctx, 5*time.Minute)
 	defer done()
 	runs, err := w.recorded(wait, version)
 	if err != nil {

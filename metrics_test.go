@@ -57,7 +57,7 @@ func TestMetrics(t *testing.T) {
 	if err == nil {
 		t.Fatal("a secret that does not exist was read")
 	}
-	text := scrapeUntil(t, s, `keyturn_rotation_total\{function="keyturn-rotate-[a-z]+",result="success"`)
+	text := scrapeUntil(t, s, `(?s)keyturn_rotation_duration_seconds_count 1.*keyturn_rotation_total\{function="keyturn-rotate-[a-z]+",result="success"`)
 	secret := `account="000000000000",region="us-east-1",secret="` + w.secret + `"`
 	for _, want := range []string{
 		`keyturn_rotation_total\{function="keyturn-rotate-[a-z]+",result="success",strategy="DualPassword"\} 1`,

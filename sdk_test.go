@@ -347,7 +347,7 @@ func (c sdkStories) replication(t *testing.T) {
 
 func (c sdkStories) awaitReplicas(t *testing.T, arn *string, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		out, err := c.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: arn})
@@ -390,12 +390,16 @@ func TestRDSWaiters(t *testing.T) {
 	newCluster(t, s, "boss", "First.Password_1") // waits for the instance
 	cluster := &rds.DescribeDBClustersInput{DBClusterIdentifier: aws.String("mydb-cluster")}
 	instance := &rds.DescribeDBInstancesInput{DBInstanceIdentifier: aws.String("mydb-instance-1")}
-	const limit = time.Minute
+	const limit = 5 * time.Minute
 	must(t, rds.NewDBClusterAvailableWaiter(s.RDS).Wait(t.Context(), cluster, limit))
 	_, err := s.RDS.DeleteDBInstance(t.Context(), &rds.DeleteDBInstanceInput{DBInstanceIdentifier: instance.DBInstanceIdentifier})
 	must(t, err)
-	must(t, rds.NewDBInstanceDeletedWaiter(s.RDS, func(o *rds.DBInstanceDeletedWaiterOptions) { o.MinDelay = 50 * time.Millisecond }).Wait(t.Context(), instance, limit))
+	must(t, rds.NewDBInstanceDeletedWaiter(s.RDS, func(o *rds.DBInstanceDeletedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 100*time.Millisecond
+	}).Wait(t.Context(), instance, limit))
 	_, err = s.RDS.DeleteDBCluster(t.Context(), &rds.DeleteDBClusterInput{DBClusterIdentifier: cluster.DBClusterIdentifier, SkipFinalSnapshot: aws.Bool(true)})
 	must(t, err)
-	must(t, rds.NewDBClusterDeletedWaiter(s.RDS, func(o *rds.DBClusterDeletedWaiterOptions) { o.MinDelay = 50 * time.Millisecond }).Wait(t.Context(), cluster, limit))
+	must(t, rds.NewDBClusterDeletedWaiter(s.RDS, func(o *rds.DBClusterDeletedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 100*time.Millisecond
+	}).Wait(t.Context(), cluster, limit))
 }

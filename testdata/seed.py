@@ -82,7 +82,7 @@ def get_secret(client, secret_name):
 
 
 def wait_for_rotation(client, secret_name, first_password):
-    for _ in range(300):
+    for _ in range(1200):
         secret = get_secret(client, secret_name)
         if json.loads(secret)['password'] != first_password:
             return secret

@@ -286,11 +286,10 @@ func state(pid int) string {
 // signals in its own time.
 func waitState(t *testing.T, pid int, want ...string) {
 	t.Helper()
-	for range 500 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if slices.Contains(want, state(pid)) {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("process %d is in state %q, want %q", pid, state(pid), want)
 }
