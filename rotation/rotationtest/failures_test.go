@@ -101,7 +101,7 @@ func TestTLSNeverFallsBack(t *testing.T) {
 		w := newWorld(t, p, plain)
 		l := w.first
 		l.TLS = rotation.TLSVerify
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := w.direct.Connect(ctx, l)
 		checkClass(t, "ssl: true", err, rotation.ClassTLS)

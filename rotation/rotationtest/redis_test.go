@@ -118,12 +118,11 @@ func (r *bareRedis) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.stop = sync.OnceFunc(func() { cancel(); _ = server.Wait() })
-	for range 500 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", r.address()); err == nil {
 			_ = c.Close()
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	r.stop()
 	t.Fatal("redis-server does not start")

@@ -134,7 +134,7 @@ func (h *host) present(cert string) {
 
 // connect logs in and changes the password to what it is.
 func (h *host) connect(l rotation.Login) error {
-	ctx, cancel := context.WithTimeout(h.t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	s, err := h.direct.Connect(ctx, l)
 	if err != nil {
