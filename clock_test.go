@@ -100,7 +100,7 @@ func (w *world) followed(t *testing.T, since, now time.Time) int {
 		select {
 		case <-t.Context().Done():
 			t.Fatal(t.Context().Err())
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(pollEvery):
 		}
 	}
 }

@@ -34,14 +34,26 @@ type process struct {
 	output bytes.Buffer
 }
 
+// built is the folder of the program that build has made; TestMain removes it.
+var built string
+
+var buildOnce = sync.OnceValue(func() (err error) {
+	if built, err = os.MkdirTemp("", "keyturn-built-"); err != nil {
+		return err
+	}
+	if out, err := exec.Command("go", "build", "-o", built, "./cmd/keyturn").CombinedOutput(); err != nil {
+		return fmt.Errorf("building keyturn: %w\n%s", err, out)
+	}
+	return nil
+})
+
 // build makes the real program, once for all tests of this binary.
 func build(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "keyturn")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/keyturn").CombinedOutput(); err != nil {
-		t.Fatalf("building keyturn: %v\n%s", err, out)
+	if err := buildOnce(); err != nil {
+		t.Fatal(err)
 	}
-	return binary
+	return filepath.Join(built, "keyturn")
 }
 
 func newProcess(t testing.TB, binary string) *process {
@@ -101,7 +113,7 @@ func (p *process) clients() aws.Config {
 // rotation is carried to its end, exactly one version has AWSCURRENT, and its
 // password logs in; with two passwords it does so at once.
 func TestKilledServer(t *testing.T) {
-	kills, binary := times(t, "KEYTURN_KILLS", 5), build(t)
+	kills, binary := times(t, "KEYTURN_KILLS", 3), build(t)
 	for _, a := range everyStrategy(t) {
 		t.Run(a.String(), func(t *testing.T) {
 			p := newProcess(t, binary)

@@ -1,6 +1,7 @@
 package keyturn_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -149,23 +151,31 @@ func (p pkg) String() string { return "./" + p.name }
 // ours lists the packages of this module.
 func ours(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,Deps", "./...").Output()
+	all, err := listed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []pkg
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+	return all
+}
+
+// listed asks once for all tests.
+var listed = sync.OnceValues(func() (all []pkg, err error) {
+	out, err := exec.Command("go", "list", "-e", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if err != nil {
+		return nil, err
+	}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p pkg
 		switch err := d.Decode(&p); {
 		case errors.Is(err, io.EOF):
-			return all
+			return all, nil
 		case err != nil:
-			t.Fatal(err)
+			return nil, err
 		}
 		p.name, _ = name(p.ImportPath)
 		all = append(all, p)
 	}
-}
+})
 
 // name returns the path within this module of an import path.
 func name(importPath string) (string, bool) {

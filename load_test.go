@@ -23,7 +23,7 @@ import (
 // gets no turn for a whole rotation and a part of the next, its value is that
 // before the last but one: this is told apart.
 func TestLoginsUnderRotation(t *testing.T) {
-	rotations := times(t, "KEYTURN_ROTATIONS", 20)
+	rotations := times(t, "KEYTURN_ROTATIONS", 8)
 	for _, a := range everyStrategy(t) {
 		t.Run(a.String(), func(t *testing.T) {
 			l := underLoad(t, newWorld(t, keyturntest.NewServer(t).Config, a), rotations)

@@ -24,7 +24,11 @@ import (
 	"github.com/keyturn/keyturn/rotation/redis"
 )
 
-func TestMain(m *testing.M) { os.Exit(dbtest.Main(m)) }
+func TestMain(m *testing.M) {
+	code := dbtest.Main(m)
+	_ = os.RemoveAll(built)
+	os.Exit(code)
+}
 
 // times is how often a test repeats itself: more in `make soak`.
 func times(t testing.TB, variable string, usual int) int {
@@ -110,6 +114,10 @@ func everyStrategy(t testing.TB) (all []account) {
 	return append(all, newAccount(t, dbserver.Redis, rotation.StrategyDualPassword))
 }
 
+// pollEvery is the time between two looks at a rotation: each takes a processor
+// that the databases want.
+const pollEvery = 10 * time.Millisecond
+
 // world is a server with a secret for an account.
 type world struct {
 	secrets *secretsmanager.Client
@@ -175,7 +183,7 @@ func (w *world) settled(ctx context.Context) (current string, err error) {
 		select {
 		case <-ctx.Done():
 			return "", fmt.Errorf("waiting for a rotation: %w", ctx.Err())
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(pollEvery):
 		}
 	}
 }
@@ -195,7 +203,7 @@ func (w *world) recorded(ctx context.Context, version string) ([]keyturnapi.Rota
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for a rotation: %w", ctx.Err())
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(pollEvery):
 		}
 	}
 }

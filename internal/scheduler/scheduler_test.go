@@ -536,14 +536,14 @@ func TestRotationThatCannotBeginLetsOthersPass(t *testing.T) {
 				return err
 			})
 		}
-		h.configure(scheduler.Rule{Days: 1}, nil)
+		h.configure(scheduler.Rule{Expr: "rate(4 hours)"}, nil)
 		full := h.arn
 		h.arn = secret.NewARN(secret.Place{Account: "000000000000", Region: "us-east-1"}, "other")
 		first := h.seal("first", "one")
 		h.write(func(tx *sqldb.Tx) error { return create(ctx, h, tx, secret.New{ARN: h.arn, Name: "other"}, first) })
-		h.configure(scheduler.Rule{Days: 2}, nil)
+		h.configure(scheduler.Rule{Expr: "rate(6 hours)"}, nil)
 		h.during(func() {
-			time.Sleep(3 * 24 * time.Hour)
+			time.Sleep(8 * time.Hour)
 			synctest.Wait()
 		})
 		want(t, "steps of the other", fourSteps, h.taken())
@@ -759,12 +759,19 @@ func TestRecordsAreBounded(t *testing.T) {
 	scripted(t, func(t *testing.T, h *house) {
 		h.act = func(event) (string, error) { return "", &scheduler.FunctionError{Type: "tcp", Message: "no"} }
 		h.configure(scheduler.Rule{}, h.start("second"))
-		h.during(func() { time.Sleep(8 * 24 * time.Hour) })
+		h.during(func() {
+			time.Sleep(time.Minute)
+			h.exec(`INSERT INTO rotation_runs (id, arn, version_id, kind, step, attempt, started_at, outcome, error_class, error, strategy)
+				WITH RECURSIVE older(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM older WHERE n < 1200)
+				SELECT printf('0-%04d', n), arn, version_id, kind, step, attempt, started_at, outcome, error_class, error, strategy
+				FROM older, (SELECT * FROM rotation_runs LIMIT 1)`)
+			time.Sleep(time.Hour)
+		})
 		var n int
 		h.write(func(tx *sqldb.Tx) error {
 			return tx.QueryRow(context.Background(), `SELECT COUNT(*) FROM rotation_runs`).Scan(&n)
 		})
-		if n > 1001 {
+		if n < 1000 || n > 1001 {
 			t.Errorf("%d records", n)
 		}
 	})
