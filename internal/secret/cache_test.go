@@ -185,7 +185,7 @@ func TestReadsAreLinearizable(t *testing.T) {
 		writers.Wait()
 		close(done)
 		readers.Wait()
-		if result := porcupine.CheckOperationsTimeout(secretModel, log.all, time.Minute); result != porcupine.Ok {
+		if result := porcupine.CheckOperationsTimeout(secretModel, log.all, 5*time.Minute); result != porcupine.Ok {
 			t.Fatalf("round %d: the history is %s", round, result)
 		}
 	}
