@@ -127,7 +127,7 @@ func newSender(t *testing.T, s *keyturntest.Server) *sender {
 	t.Helper()
 	creds, err := s.Config.Credentials.Retrieve(t.Context())
 	must(t, err)
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}, Timeout: 30 * time.Second,
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}, Timeout: 2 * time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return &sender{server: s, client: client, host: strings.TrimPrefix(s.URL, "http://"), creds: creds}
 }
@@ -238,7 +238,7 @@ func (s *sender) raw(t *testing.T, stream []byte) {
 		return
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Error(err)
 	}
 	_, _ = conn.Write(stream) // the server may have hung up by now

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen much sooner.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // world is a Listener before an http.Server. Both answer with who they are and
 // what they were told.

@@ -158,7 +158,7 @@ func (w *world) cluster(id string) *types.DBCluster {
 	return &out.DBClusters[0]
 }
 
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 func (w *world) await(what string, done func() bool) {
 	w.t.Helper()
