@@ -182,7 +182,7 @@ func TestPreviousPassword(t *testing.T) {
 // TestTwoWorkers: a worker that lost its lease does not stop at once.
 func TestTwoWorkers(t *testing.T) {
 	each(t, func(t *testing.T, p dbserver.Product) {
-		for range 20 {
+		for range 10 {
 			w := newWorld(t, p, privileged)
 			w.store.begin(secretID, "version-1")
 			w.must("version-1", rotation.StepCreate)
