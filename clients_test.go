@@ -25,7 +25,7 @@ func TestClients(t *testing.T) {
 		t.Run(client[0], func(t *testing.T) {
 			s := keyturntest.NewServer(t)
 			const user, password = "admin_login", "First.Password_1"
-			newCluster(t, s, user, password)
+			newCluster(t, s, "aurora-mysql", user, password)
 			value := runClient(t, s, password, append(client, "mydb-cluster", "keyturn-rotate-mysql", "MySecretName", user)...)
 			login, err := rotation.ParseLogin(value)
 			if err != nil {
@@ -54,18 +54,18 @@ func TestClientsOperations(t *testing.T) {
 	}
 }
 
-func newCluster(t *testing.T, s *keyturntest.Server, user, password string) {
+func newCluster(t *testing.T, s *keyturntest.Server, engine, user, password string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // making a data folder of MySQL takes its time
 	defer cancel()
 	_, err := s.RDS.CreateDBCluster(ctx, &rds.CreateDBClusterInput{DBClusterIdentifier: aws.String("mydb-cluster"),
-		Engine: aws.String("aurora-mysql"), MasterUsername: aws.String(user), MasterUserPassword: aws.String(password)})
+		Engine: &engine, MasterUsername: aws.String(user), MasterUserPassword: aws.String(password)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	instance := aws.String("mydb-instance-1")
 	_, err = s.RDS.CreateDBInstance(ctx, &rds.CreateDBInstanceInput{DBClusterIdentifier: aws.String("mydb-cluster"),
-		DBInstanceIdentifier: instance, DBInstanceClass: aws.String("db.t4g.medium"), Engine: aws.String("aurora-mysql")})
+		DBInstanceIdentifier: instance, DBInstanceClass: aws.String("db.t4g.medium"), Engine: &engine})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -387,7 +387,7 @@ func (c sdkStories) deletion(t *testing.T) {
 func TestRDSWaiters(t *testing.T) {
 	t.Parallel()
 	s := keyturntest.NewServer(t)
-	newCluster(t, s, "boss", "First.Password_1") // waits for the instance
+	newCluster(t, s, "mariadb", "boss", "First.Password_1") // waits for the instance
 	cluster := &rds.DescribeDBClustersInput{DBClusterIdentifier: aws.String("mydb-cluster")}
 	instance := &rds.DescribeDBInstancesInput{DBInstanceIdentifier: aws.String("mydb-instance-1")}
 	const limit = 5 * time.Minute
