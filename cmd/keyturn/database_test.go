@@ -44,7 +44,7 @@ func TestDatabaseScripts(t *testing.T) {
 			env.Setenv("AWS_SHARED_CREDENTIALS_FILE", server.CredentialsFile())
 			user := "app_" + strings.ToLower(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 			env.Setenv("DB_USER", user)
-			at.Exec(t, "CREATE USER ?@'%' IDENTIFIED BY 'swordfish'", user)
+			at.Exec(t, "CREATE OR REPLACE USER ?@'%' IDENTIFIED BY 'swordfish'", user) // with -count there is one
 			cache.Exec(t, "ACL SETUSER "+user+" on >swordfish -@all +multi +exec +acl|setuser +acl|getuser +acl|save")
 			if err := adoptCluster(t.Context(), server.RDS, at, user); err != nil {
 				return err
