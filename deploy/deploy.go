@@ -63,6 +63,10 @@ type Options struct {
 	AvailableWithin time.Duration
 	// RotatedWithin bounds the wait for a rotation; 0 means 5 minutes.
 	RotatedWithin time.Duration
+	// Stuck is asked while a rotation of a secret is waited for: whether it has
+	// failed and is not tried again before a moment. Nil where nobody tells, as on
+	// AWS: then the wait goes on to its end.
+	Stuck func(ctx context.Context, secret string, until time.Time) bool
 	// Now and Sleep are the clock; nil means the system's. Sleep returns the
 	// context's error when that ends first.
 	Now   func() time.Time

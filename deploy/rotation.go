@@ -92,6 +92,7 @@ func (d *deployment) settled(ctx context.Context) (*secretsmanager.DescribeSecre
 
 // awaitRotation waits until no version is pending and done agrees.
 func (d *deployment) awaitRotation(ctx context.Context, done func(*secretsmanager.DescribeSecretOutput) bool) error {
+	until := d.Now().Add(d.RotatedWithin)
 	err := d.await(ctx, d.RotatedWithin, func(ctx context.Context) (string, bool, error) {
 		s, err := d.describeSecret(ctx)
 		if err != nil {
@@ -106,6 +107,11 @@ func (d *deployment) awaitRotation(ctx context.Context, done func(*secretsmanage
 		}
 		if !aws.ToBool(s.RotationEnabled) {
 			return "", false, d.leftPending(version)
+		}
+		if d.Stuck != nil && d.Stuck(ctx, d.report.SecretARN, until) {
+			return "", false, refuse(
+				"put right what it failed for, start it again with: keyturn secret rotate "+d.cfg.secret+", and run deploy again",
+				"the rotation to version %s has failed", version)
 		}
 		return "rotating to version " + version, false, nil
 	})

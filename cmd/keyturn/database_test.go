@@ -28,7 +28,8 @@ import (
 // account of a real MariaDB, which may change its own password and no more. The
 // files account.json and admin.json hold the logins of the account and of an
 // administrator; redis.json that of an account of a real Redis; bare.json lacks
-// host and port, as filled.json does, whose cluster the server knows. At
+// host and port, as filled.json does, whose cluster the server knows; deploy.yml
+// is for that cluster, with a wrong password. At
 // AWS_LIKE_URL the server answers what AWS does and nothing of its own.
 func TestDatabaseScripts(t *testing.T) {
 	at, cache := dbtest.Server(t, dbserver.MariaDB), dbtest.Server(t, dbserver.Redis)
@@ -62,6 +63,8 @@ func writeLogins(dir, user string, at, cache dbtest.Admin) error {
 		"bare.json":    map[string]any{"username": user, "password": "swordfish", "dbClusterIdentifier": "c"},
 		"filled.json":  map[string]any{"username": user, "password": "swordfish", "dbClusterIdentifier": "elsewhere"},
 		"endpoint":     map[string]any{"host": at.Host, "port": at.Port},
+		"deploy.yml": map[string]any{"secretsmanager": map[string]any{"name": "elsewhere_login", "rotatePasswordInDays": 30, "password": "not-swordfish"},
+			"rds": map[string]any{"clusterIdentifier": "elsewhere", "engine": "mariadb", "masterUsername": user}},
 	} {
 		text, err := json.Marshal(value)
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -66,6 +65,7 @@ func (a *app) deploy(ctx context.Context, flags deployFlags) error {
 	if err != nil {
 		return err
 	}
+	records := keyturnapi.New(cfg)
 	show := a.progress(ctx)
 	report, err := deploy.Run(ctx, deploy.Options{
 		ConfigPath: flags.config,
@@ -76,10 +76,13 @@ func (a *app) deploy(ctx context.Context, flags deployFlags) error {
 			Lambda:         lambda.NewFromConfig(cfg),
 		},
 		Progress: show.event,
+		Stuck: func(ctx context.Context, secret string, until time.Time) bool {
+			return stuck(ctx, records, secret, until)
+		},
 	})
 	show.close()
 	if err != nil {
-		err = a.explainRotation(ctx, cfg, report, err)
+		err = a.explainRotation(ctx, records, report, err)
 	}
 	if a.flags.output == outputJSON {
 		return errors.Join(err, a.writeReportJSON(report))
@@ -90,16 +93,26 @@ func (a *app) deploy(ctx context.Context, flags deployFlags) error {
 	return a.writeReport(report)
 }
 
+// stuck tells whether a rotation has failed and is not tried again before a moment,
+// as far as the server keeps a record.
+func stuck(ctx context.Context, records *keyturnapi.Client, secret string, until time.Time) bool {
+	out, err := records.ListRotations(ctx, &keyturnapi.ListRotationsInput{SecretID: secret})
+	if err != nil || len(out.Runs) == 0 || out.Runs[0].Outcome != outcomeFailed {
+		return false
+	}
+	return out.Next == nil || out.Next.At.After(until)
+}
+
 // explainRotation adds to the failure of a deploy's last wait what the server
 // has recorded about the rotation.
-func (a *app) explainRotation(ctx context.Context, cfg aws.Config, report deploy.Report, err error) error {
+func (a *app) explainRotation(ctx context.Context, records *keyturnapi.Client, report deploy.Report, err error) error {
 	step, ok := errors.AsType[*deploy.StepError](err)
 	if !ok || step.Step != deploy.StepRotation || step.Code != "" {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	out, listErr := keyturnapi.New(cfg).ListRotations(ctx, &keyturnapi.ListRotationsInput{SecretID: report.SecretName})
+	out, listErr := records.ListRotations(ctx, &keyturnapi.ListRotationsInput{SecretID: report.SecretName})
 	if listErr != nil {
 		return err // AWS keeps no such record
 	}
