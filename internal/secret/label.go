@@ -89,7 +89,7 @@ func (v *Vault) save(ctx context.Context, tx *sqldb.Tx, b *board) error {
 	if err != nil {
 		return fmt.Errorf("storing staging labels: %w", err)
 	}
-	if err := noteChange(ctx, tx, b); err != nil || !b.replicated {
+	if err := v.noteChange(ctx, tx, b); err != nil || !b.replicated {
 		return err
 	}
 	return v.outdate(ctx, tx, b.arn)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -242,13 +243,61 @@ func TestNewValuesChangeTheOrder(t *testing.T) {
 	if got := fmt.Sprintln(len(names), names[0], names[1249], names[1250], names[2499]); got != "2500 bulk/2 bulk/2500 bulk/1 bulk/2499\n" {
 		t.Errorf("the list is %s", got)
 	}
+	if n := s.behind(t); n != 0 {
+		t.Errorf("%d changes are left", n)
+	}
+}
+
+// behind is how many rows of secret_changes there are.
+func (s *store) behind(t testing.TB) (n int) {
+	t.Helper()
 	s.write(t, func(ctx context.Context, tx *sqldb.Tx) error {
-		var left int
-		err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_changes`).Scan(&left)
-		if left != 0 {
-			t.Errorf("%d changes are left", left)
+		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_changes`).Scan(&n)
+	})
+	return n
+}
+
+// Nobody has to ask for the list: what has changed is worked off once few write,
+// also what a process before this one has left.
+func TestOrderIsKeptWhileQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, ":memory:")
+		put := func() {
+			s.now = s.now.Add(time.Hour)
+			s.write(t, func(ctx context.Context, tx *sqldb.Tx) error {
+				for i := range 300 {
+					tx.Now = tx.Now.Add(time.Millisecond)
+					if err := s.putNext(ctx, tx, fmt.Sprintf("bulk/%d", i+1)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
 		}
-		return err
+		s.bulk(t, 300)
+		put()
+		done := make(chan error)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { done <- s.OrderWhileQuiet(ctx) }()
+		time.Sleep(2 * time.Second)
+		if n := s.behind(t); n != 0 {
+			t.Errorf("%d changes from before are left", n)
+		}
+		for range 4 {
+			put()
+			time.Sleep(time.Second / 2)
+		}
+		if n := s.behind(t); n != 300 {
+			t.Errorf("while values are stored, %d changes are left", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := s.behind(t); n != 0 {
+			t.Errorf("%d changes are left", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

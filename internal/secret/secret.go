@@ -139,11 +139,13 @@ type Vault struct {
 	keys  *envelope.Keyring
 	cache *cache
 	pokes chan struct{} // what has to be done in the background has changed
+	lag   lag
 }
 
 // NewVault returns a Vault that keeps its tables in db and seals with keys.
 func NewVault(db *sqldb.DB, keys *envelope.Keyring) *Vault {
-	v := &Vault{db: db, keys: keys, cache: newCache(), pokes: make(chan struct{}, 1)}
+	v := &Vault{db: db, keys: keys, cache: newCache(), pokes: make(chan struct{}, 1), lag: lag{noted: make(chan struct{}, 1)}}
+	v.lag.note() // the process may have ended before the rows were worked off
 	db.Watch(v.cache.watch)
 	return v
 }

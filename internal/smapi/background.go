@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,9 +28,13 @@ const (
 )
 
 // Run does in the background what belongs to secrets, until ctx ends: it carries
-// changes to replicas, removes old versions beyond the quota, and removes secrets
-// whose recovery window has ended. It sleeps until something is due, or changes.
+// changes to replicas, removes old versions beyond the quota, removes secrets whose
+// recovery window has ended, and keeps the order of the list by LastChangedDate. It
+// sleeps until something is due, or changes.
 func (s *Service) Run(ctx context.Context) error {
+	var crew sync.WaitGroup
+	defer crew.Wait()
+	crew.Go(func() { s.order(ctx) })
 	for ctx.Err() == nil {
 		wait, err := s.work(ctx)
 		if err != nil {
@@ -47,6 +52,16 @@ func (s *Service) Run(ctx context.Context) error {
 		t.Stop()
 	}
 	return nil
+}
+
+func (s *Service) order(ctx context.Context) {
+	for err := s.vault.OrderWhileQuiet(ctx); err != nil && ctx.Err() == nil; err = s.vault.OrderWhileQuiet(ctx) {
+		s.log.Error("ordering secrets by their last change", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(afterTrouble):
+		}
+	}
 }
 
 // Poke makes Run look again: the clock was changed.
