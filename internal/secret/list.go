@@ -135,10 +135,12 @@ func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret,
 	defer rows.Close()
 	byARN := make(map[ARN]*Secret, len(arns))
 	for rows.Next() {
-		s, err := scanSecret(rows.Scan)
+		var labels string
+		s, err := scanSecret(func(to ...any) error { return rows.Scan(append(to, &labels)...) })
 		if err != nil {
 			return nil, fmt.Errorf("reading a page of secrets: %w", err)
 		}
+		s.labels = labels
 		byARN[s.ARN] = s
 	}
 	if err := rows.Err(); err != nil {
@@ -156,7 +158,7 @@ func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret,
 	return found, nil
 }
 
-var loadText = `SELECT ` + secretColumns + ` FROM secrets WHERE arn IN ` + inList + `
+var loadText = `SELECT ` + secretColumns + `, labels FROM secrets WHERE arn IN ` + inList + `
 	AND (delete_at IS NULL OR ($102 AND delete_at > $103))`
 
 // addTags reads the tags of all secrets that ever had one.
@@ -188,17 +190,12 @@ func addTags(ctx context.Context, tx *sqldb.Tx, byARN map[ARN]*Secret) error {
 
 var tagsText = `SELECT arn, tag_key, tag_value FROM secret_tags WHERE arn IN ` + inList + ` ORDER BY arn, position`
 
-// StagesOf is Stages of at most 100 secrets in one statement.
-func (v *Vault) StagesOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN]map[VersionID][]string, error) {
-	boards, err := boardsOf(ctx, tx, arns)
-	if err != nil {
-		return nil, err
-	}
-	all := make(map[ARN]map[VersionID][]string, len(boards))
-	for arn, b := range boards {
-		all[arn] = b.allStages()
-	}
-	return all, nil
+// Stages returns the labelled versions of a secret that List has returned, with
+// their labels.
+func (s *Secret) Stages() (map[VersionID][]string, error) {
+	b := board{arn: s.ARN}
+	err := b.parse(s.labels)
+	return b.allStages(), err
 }
 
 // boardsOf returns the boards of those of arns, at most batchSize, that exist; they

@@ -130,8 +130,12 @@ func BenchmarkList(b *testing.B) {
 						return err
 					}
 					got = len(found)
-					_, err = s.StagesOf(b.Context(), tx, arnsOf(found))
-					return err
+					for _, f := range found {
+						if _, err := f.Stages(); err != nil {
+							return err
+						}
+					}
+					return nil
 				})
 				if err != nil {
 					b.Fatal(err)
@@ -140,13 +144,6 @@ func BenchmarkList(b *testing.B) {
 			b.ReportMetric(float64(got), "secrets/page")
 		})
 	}
-}
-
-func arnsOf(all []*secret.Secret) (arns []secret.ARN) {
-	for _, s := range all {
-		arns = append(arns, s.ARN)
-	}
-	return arns
 }
 
 // BenchmarkPut tells what the indexes cost each write.

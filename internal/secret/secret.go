@@ -64,7 +64,8 @@ type Secret struct {
 	PrimaryRegion string     // of a secret with replicas, and of these; empty: not replicated
 	External      External   // of a managed external secret
 
-	changedOrder int64 // where it stands in a list by Changed
+	changedOrder int64  // where it stands in a list by Changed
+	labels       string // what its board reads; of a secret that List returned
 }
 
 // External is what RotateSecret stored about a managed external secret.

@@ -107,19 +107,22 @@ func (s *Service) entries(ctx context.Context, tx *sqldb.Tx, found []*secret.Sec
 	if len(found) == 0 {
 		return all, nil
 	}
-	arns, primaries := make([]secret.ARN, 0, len(found)), make([]secret.ARN, 0, len(found))
+	primaries := make([]secret.ARN, 0, len(found))
 	for _, f := range found {
-		arns, primaries = append(arns, f.ARN), append(primaries, f.PrimaryARN())
+		primaries = append(primaries, f.PrimaryARN())
 	}
-	stages, err := s.vault.StagesOf(ctx, tx, arns)
+	states, err := s.sched.States(ctx, tx, primaries)
 	if err != nil {
 		return nil, err
 	}
-	states, err := s.sched.States(ctx, tx, primaries)
 	for _, f := range found {
-		all = append(all, s.entry(f, stages[f.ARN], states[f.PrimaryARN()]))
+		stages, err := f.Stages()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s.entry(f, stages, states[f.PrimaryARN()]))
 	}
-	return all, err
+	return all, nil
 }
 
 // orMost is the size of a page: AWS fills it unless told otherwise.
