@@ -214,6 +214,9 @@ func (v *Vault) MoveLabel(ctx context.Context, tx *sqldb.Tx, arn ARN, label stri
 	if version == nil {
 		return missing(ctx, tx, arn, to)
 	}
+	if label == Current && version.Reserved() { // a function's createSecret may have stored none
+		return ErrInvalidRequest.Errorf("You can't move the staging label AWSCURRENT to version %s because it has no secret value.", to)
+	}
 	b.move(label, to)
 	if err := b.underLimit(to); err != nil {
 		return err

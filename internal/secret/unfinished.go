@@ -2,6 +2,7 @@ package secret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,3 +42,25 @@ func unfinished(ctx context.Context, tx *sqldb.Tx, page []ARN, since map[ARN]tim
 	}
 	return nil
 }
+
+// boardsOf returns the boards of those of arns, at most batchSize, that exist; they
+// know their labels alone.
+func boardsOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN]*board, error) {
+	rows, err := tx.Query(ctx, labelsText, inArgs(arns)...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
+	}
+	defer rows.Close()
+	all := make(map[ARN]*board, len(arns))
+	for rows.Next() {
+		b := &board{}
+		var labels string
+		if err := errors.Join(rows.Scan(&b.arn, &labels), b.parse(labels)); err != nil {
+			return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
+		}
+		all[b.arn] = b
+	}
+	return all, rows.Err()
+}
+
+var labelsText = `SELECT arn, labels FROM secrets WHERE arn IN ` + inList

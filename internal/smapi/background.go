@@ -55,7 +55,11 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) order(ctx context.Context) {
-	for err := s.vault.OrderWhileQuiet(ctx); err != nil && ctx.Err() == nil; err = s.vault.OrderWhileQuiet(ctx) {
+	for ctx.Err() == nil {
+		err := s.vault.OrderWhileQuiet(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
 		s.log.Error("ordering secrets by their last change", "error", err)
 		select {
 		case <-ctx.Done():

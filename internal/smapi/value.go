@@ -168,9 +168,6 @@ func (s *Service) updateStage(ctx context.Context, in *sm.UpdateSecretVersionSta
 		if _, err := s.editable(ctx, tx, arn); err != nil {
 			return err
 		}
-		if err := s.readable(ctx, tx, arn, *in.VersionStage, to); err != nil {
-			return err
-		}
 		if err := s.vault.MoveLabel(ctx, tx, arn, *in.VersionStage, from, to); err != nil {
 			return err
 		}
@@ -183,17 +180,4 @@ func (s *Service) updateStage(ctx context.Context, in *sm.UpdateSecretVersionSta
 		return nil, err
 	}
 	return &sm.UpdateSecretVersionStageOutput{ARN: in.SecretId, Name: ptr(arn.Name())}, nil
-}
-
-// readable refuses to move AWSCURRENT to a rotation's version that has no value yet, as
-// a function does whose createSecret has stored none: nobody could read the secret.
-func (s *Service) readable(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, label string, to secret.VersionID) error {
-	if label != secret.Current || to == "" {
-		return nil
-	}
-	version, err := s.vault.ByID(ctx, tx, arn, to)
-	if err != nil || version == nil || !version.Reserved() {
-		return err
-	}
-	return secret.ErrInvalidRequest.Errorf("You can't move the staging label AWSCURRENT to version %s because it has no secret value.", to)
 }

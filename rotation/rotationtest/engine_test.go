@@ -229,14 +229,21 @@ func TestPostgresRoleSet(t *testing.T) {
 // so such an error is neither "not yet set" nor a wrong password.
 func TestPostgresRoleWithoutLogin(t *testing.T) {
 	w := newWorld(t, dbserver.Postgres, plain)
+	w.leftAlone("ALTER ROLE %s NOLOGIN", "ALTER ROLE %s LOGIN", rotation.ClassPrivilege, "LOGIN")
+	w.want("AWSPENDING", false, w.login("AWSPENDING").Password)
+}
+
+// leftAlone makes sure that an administrator changes nothing of an account that a
+// statement has switched off: AWSCURRENT logs in again once it is on.
+func (w *world) leftAlone(off, on string, class rotation.Class, text string) {
+	w.t.Helper()
 	w.addAdmin(w.admin.User, w.admin.Password)
-	w.sql("ALTER ROLE %s NOLOGIN", w.first.Username)
+	w.sql(off, w.first.Username)
 	w.store.begin(secretID, "version-1")
 	w.must("version-1", rotation.StepCreate)
-	w.refused("version-1", rotation.StepSet, rotation.ClassPrivilege, "LOGIN")
-	w.sql("ALTER ROLE %s LOGIN", w.first.Username)
+	w.refused("version-1", rotation.StepSet, class, text)
+	w.sql(on, w.first.Username)
 	w.want("AWSCURRENT", true, w.first.Password)
-	w.want("AWSPENDING", false, w.login("AWSPENDING").Password)
 }
 
 func TestUnsuitablePasswords(t *testing.T) {
