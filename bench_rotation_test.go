@@ -217,6 +217,7 @@ func newBenchFleet(b *testing.B, p dbserver.Product, master bool, n int) *benchF
 		}
 	}
 	f.openLog()
+	f.await(len(f.secrets)) // settled says so a moment before the scheduler knows it
 	return f
 }
 
@@ -234,7 +235,12 @@ func (f *benchFleet) openLog() {
 func (f *benchFleet) jump(d time.Duration) {
 	f.succeeded() // those before
 	f.advance(d)
-	for n := 0; n < len(f.secrets); n += f.succeeded() {
+	f.await(len(f.secrets))
+}
+
+// await waits for n rotations that have succeeded since the last look at the log.
+func (f *benchFleet) await(n int) {
+	for n -= f.succeeded(); n > 0; n -= f.succeeded() {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
