@@ -155,13 +155,14 @@ func dropReplica(ctx context.Context, tx *sqldb.Tx, arn ARN, region string) erro
 	return err
 }
 
-// replicaIn returns the replica of a primary in a region, or nil.
+// replicaIn returns the replica of a primary in a region, or nil. In its own region a
+// primary has none.
 func (v *Vault) replicaIn(ctx context.Context, tx *sqldb.Tx, primary ARN, region string) (*Secret, error) {
 	s, err := v.Find(ctx, tx, primary.In(region))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // the caller asks whether there is one
 	}
-	if err != nil || s.PrimaryRegion != primary.Place().Region {
+	if err != nil || !s.IsReplica() || s.PrimaryRegion != primary.Place().Region {
 		return nil, err
 	}
 	return s, nil

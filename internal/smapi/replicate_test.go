@@ -334,10 +334,13 @@ func TestDeleteWithReplicas(t *testing.T) {
 		wantError(t, err, still)
 		synctest.Wait()
 
-		out, err := h.RemoveRegionsFromReplication(t.Context(), &sm.RemoveRegionsFromReplicationInput{SecretId: &arn, RemoveReplicaRegions: []string{"us-west-2", "eu-west-1"}})
+		out, err := h.RemoveRegionsFromReplication(t.Context(), &sm.RemoveRegionsFromReplicationInput{SecretId: &arn, RemoveReplicaRegions: []string{"us-west-2", "eu-west-1", "us-east-1"}}) // the last is its own
 		h.must(err)
 		if diff := cmp.Diff([]string{"ap-south-1" + inSync}, statusOf(out.ReplicationStatus)); diff != "" {
 			t.Error(diff)
+		}
+		if got := h.get("s"); got != "one" {
+			t.Errorf("the primary holds %q", got)
 		}
 		_, err = h.in("us-west-2").DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("s")})
 		wantError(t, err, notFound)
