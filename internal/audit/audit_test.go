@@ -616,12 +616,14 @@ func TestFullDisk(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- l.Run(t.Context()) }()
 		record(t, l, getValue(1))
-		good := l.file
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
+		l.mu.Lock()
+		good := l.file
 		l.file = full
+		l.mu.Unlock()
 		for range 3 {
 			if err := l.Record(getValue(2)); !errors.Is(err, ErrNotRecorded) {
 				t.Errorf("got %v", err)
