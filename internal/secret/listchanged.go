@@ -61,7 +61,7 @@ func (v *Vault) OrderWhileQuiet(ctx context.Context) error {
 			return nil
 		case <-v.lag.noted:
 		}
-		if err := v.orderAll(ctx); err != nil {
+		if err := v.orderAll(ctx); err != nil && ctx.Err() == nil {
 			v.lag.note()
 			return err
 		}

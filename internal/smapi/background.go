@@ -57,7 +57,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) order(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := s.vault.OrderWhileQuiet(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			return
 		}
 		s.log.Error("ordering secrets by their last change", "error", err)
