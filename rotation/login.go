@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -53,15 +54,12 @@ func (l Login) GoString() string { return "rotation.Login{" + l.String() + "}" }
 // Format keeps every other verb from printing the password.
 func (l Login) Format(s fmt.State, _ rune) { _, _ = fmt.Fprint(s, l.String()) }
 
-// Address returns host:port, with usual for a port that is not given, or the
-// path of a Unix socket.
+// Address returns host:port, or the path of a Unix socket. A port that is not given
+// is usual; where that is 0 too, it is left out.
 func (l Login) Address(usual int) string {
-	if l.UnixSocket() {
+	port := cmp.Or(l.Port, usual)
+	if l.UnixSocket() || port == 0 {
 		return l.Host
-	}
-	port := l.Port
-	if port == 0 {
-		port = usual
 	}
 	return net.JoinHostPort(strings.Trim(l.Host, "[]"), strconv.Itoa(port))
 }

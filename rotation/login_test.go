@@ -51,6 +51,11 @@ func TestAddress(t *testing.T) {
 			t.Errorf("address %s, want %s", got, tc.want)
 		}
 	}
+	for _, l := range []Login{{Host: "db"}, {Host: "[::1]"}} {
+		if got := l.Address(0); got != l.Host {
+			t.Errorf("without a port %s is shown as %s", l.Host, got)
+		}
+	}
 }
 
 func TestNetworkClass(t *testing.T) {
