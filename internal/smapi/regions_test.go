@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -27,6 +28,7 @@ type copied struct {
 	primary string            // of a replica: its primary's region
 	links   map[string]string // of a primary: region → Status
 	deleted time.Time         // when its recovery window ends
+	rotates bool
 }
 
 func (c *copied) live() bool { return c != nil && c.deleted.IsZero() }
@@ -78,8 +80,10 @@ func (g globe) shown(region string) string {
 		return "ResourceNotFoundException"
 	case !c.live():
 		return "InvalidRequestException"
+	case c.primary != "":
+		return fmt.Sprint(c.value, true, c.links, g[c.primary].rotates)
 	default:
-		return fmt.Sprint(c.value, c.primary != "", c.links)
+		return fmt.Sprint(c.value, false, c.links, c.rotates)
 	}
 }
 
@@ -111,7 +115,7 @@ func callsInRegions(h *house) func(*rapid.T) {
 	return func(t *rapid.T) {
 		g := &globeTest{house: h, model: globe{}}
 		t.Repeat(map[string]func(*rapid.T){"": g.check, "create": g.create, "put": g.put, "delete": g.remove, "restore": g.restore,
-			"wait": g.wait, "replicate": g.replicate, "unlink": g.unlink, "promote": g.promote})
+			"wait": g.wait, "replicate": g.replicate, "unlink": g.unlink, "promote": g.promote, "rotate": g.rotate})
 	}
 }
 
@@ -206,6 +210,17 @@ func (g *globeTest) promote(t *rapid.T) {
 	}
 }
 
+// rotate configures rotation, which is not due before the end of the test.
+func (g *globeTest) rotate(t *rapid.T) {
+	region, c, there := g.region(t)
+	_, err := c.RotateSecret(t.Context(), &sm.RotateSecretInput{SecretId: aws.String(globeName),
+		RotationLambdaARN: aws.String("arn:aws:lambda:" + region + ":" + account + ":function:rotator"),
+		RotationRules:     &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1000)}, RotateImmediately: aws.Bool(false)})
+	if g.want(t, there.writable(), err); there.writable() {
+		there.rotates = true
+	}
+}
+
 // check compares every region with the model, once all copies are made.
 func (g *globeTest) check(t *rapid.T) {
 	synctest.Wait()
@@ -229,5 +244,5 @@ func (g *globeTest) shown(t *rapid.T, region string) string {
 		links[*r.Region] = string(r.Status)
 	}
 	of := aws.ToString(d.PrimaryRegion)
-	return fmt.Sprint(*got.SecretString, !slices.Contains([]string{"", region}, of), links)
+	return fmt.Sprint(*got.SecretString, !slices.Contains([]string{"", region}, of), links, aws.ToBool(d.RotationEnabled))
 }
