@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -101,15 +100,7 @@ var globeRegions = []string{"us-east-1", "eu-west-1", "ap-south-1"}
 
 // What a name means in each region after any sequence of calls is what the model
 // says: no call removes or changes a secret that it is not about.
-func TestAnyCallsInRegions(t *testing.T) {
-	for seed := range byte(20) {
-		draws := make([]byte, 8<<10)
-		_, _ = rand.NewChaCha8([32]byte{seed}).Read(draws)
-		inHouse(t, func(t *testing.T, h *house) {
-			rapid.MakeFuzz(callsInRegions(h))(t, draws) // rapid.Check has a deadline, and these calls wait for days
-		})
-	}
-}
+func TestAnyCallsInRegions(t *testing.T) { anyCalls(t, callsInRegions) }
 
 func callsInRegions(h *house) func(*rapid.T) {
 	return func(t *rapid.T) {
@@ -125,17 +116,10 @@ func (g *globeTest) region(t *rapid.T) (region string, c client, there *copied) 
 	return region, g.house.in(region), g.model[region]
 }
 
-// want fails unless a call ends as the model says.
-func (g *globeTest) want(t *rapid.T, ok bool, err error) {
-	if (err == nil) != ok {
-		t.Fatalf("the model says %v, the server %v", ok, err)
-	}
-}
-
 func (g *globeTest) create(t *rapid.T) {
 	region, c, there := g.region(t)
 	_, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String(globeName), SecretString: aws.String("new")})
-	if g.want(t, there == nil, err); there == nil {
+	if wantEnd(t, there == nil, err); there == nil {
 		g.model[region] = &copied{value: "new", links: map[string]string{}}
 	}
 }
@@ -144,7 +128,7 @@ func (g *globeTest) put(t *rapid.T) {
 	region, c, there := g.region(t)
 	g.puts++
 	_, err := c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String(globeName), SecretString: aws.String(strconv.Itoa(g.puts))})
-	if g.want(t, there.writable(), err); there.writable() {
+	if wantEnd(t, there.writable(), err); there.writable() {
 		g.model.store(region, strconv.Itoa(g.puts))
 	}
 }
@@ -159,7 +143,7 @@ func (g *globeTest) remove(t *rapid.T) {
 		ok = there == nil || !there.spared()
 	}
 	_, err := c.DeleteSecret(t.Context(), in)
-	switch g.want(t, ok, err); {
+	switch wantEnd(t, ok, err); {
 	case ok && force:
 		delete(g.model, region)
 	case ok:
@@ -171,7 +155,7 @@ func (g *globeTest) restore(t *rapid.T) {
 	_, c, there := g.region(t)
 	_, err := c.RestoreSecret(t.Context(), &sm.RestoreSecretInput{SecretId: aws.String(globeName)})
 	ok := there != nil && there.primary == ""
-	if g.want(t, ok, err); ok {
+	if wantEnd(t, ok, err); ok {
 		there.deleted = time.Time{}
 	}
 }
@@ -186,7 +170,7 @@ func (g *globeTest) replicate(t *rapid.T) {
 	to, force := rapid.SampledFrom(globeRegions).Draw(t, "to"), rapid.Bool().Draw(t, "force")
 	_, err := c.replicate(globeName, force, region(to))
 	ok := there.writable() && from != to
-	if g.want(t, ok, err); ok {
+	if wantEnd(t, ok, err); ok {
 		g.model.replicate(from, to, force)
 	}
 }
@@ -195,7 +179,7 @@ func (g *globeTest) unlink(t *rapid.T) {
 	from, c, there := g.region(t)
 	to := rapid.SampledFrom(globeRegions).Draw(t, "to")
 	_, err := c.RemoveRegionsFromReplication(t.Context(), &sm.RemoveRegionsFromReplicationInput{SecretId: aws.String(globeName), RemoveReplicaRegions: []string{to}})
-	if g.want(t, there.writable(), err); there.writable() {
+	if wantEnd(t, there.writable(), err); there.writable() {
 		g.model.unlink(from, to)
 	}
 }
@@ -204,7 +188,7 @@ func (g *globeTest) promote(t *rapid.T) {
 	region, c, there := g.region(t)
 	_, err := c.StopReplicationToReplica(t.Context(), &sm.StopReplicationToReplicaInput{SecretId: aws.String(globeName)})
 	ok := there != nil && there.primary != ""
-	if g.want(t, ok, err); ok {
+	if wantEnd(t, ok, err); ok {
 		delete(g.model[there.primary].links, region)
 		there.primary = ""
 	}
@@ -216,7 +200,7 @@ func (g *globeTest) rotate(t *rapid.T) {
 	_, err := c.RotateSecret(t.Context(), &sm.RotateSecretInput{SecretId: aws.String(globeName),
 		RotationLambdaARN: aws.String("arn:aws:lambda:" + region + ":" + account + ":function:rotator"),
 		RotationRules:     &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1000)}, RotateImmediately: aws.Bool(false)})
-	if g.want(t, there.writable(), err); there.writable() {
+	if wantEnd(t, there.writable(), err); there.writable() {
 		there.rotates = true
 	}
 }
