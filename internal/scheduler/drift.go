@@ -127,9 +127,6 @@ func (s *Scheduler) proved(ctx context.Context, tx *sqldb.Tx, r *row, p Proof, s
 	return c.refused, c.save(ctx, tx, r.arn)
 }
 
-// clip bounds what is kept of an error.
-func clip(text string) string { return text[:min(len(text), maxError)] }
-
 // retiring is when an older password is to end, or its end is tried again; nil
 // where there is none.
 func (r *row) retiring() *time.Time {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
 )
@@ -59,8 +61,9 @@ func changeOf(ctx context.Context, tx *sqldb.Tx, c *claim) (strategy string, cha
 	return strategy, at.Int64, nil
 }
 
-// bounded is a measured time; a clock that was set back measured none.
+// bounded is a measured time, as far as a time.Duration goes; a clock that was
+// set back measured none.
 func bounded(micros int64) *int64 {
-	micros = max(0, micros)
+	micros = min(max(0, micros), time.Duration(math.MaxInt64).Microseconds())
 	return &micros
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,10 +100,13 @@ func shown(err error) string {
 		return fmt.Sprintf("The function did not answer within %s.", stepTime)
 	case !ok:
 		return "The function could not be invoked. The server's log says why."
-	case len(f.Message) > maxError:
-		return f.Message[:maxError]
 	}
-	return f.Message
+	return clip(f.Message)
+}
+
+// clip is what is kept of an error's text: the store and JSON take UTF-8 alone.
+func clip(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxError)], "")
 }
 
 // interrupt ends the record of a step whose worker is gone.

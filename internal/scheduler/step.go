@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/secret"
@@ -36,6 +37,21 @@ type answer struct {
 	ExposureMicros     *int64 `json:"exposureMicros"`
 
 	Logins []Login `json:"logins"` // of proveSecret
+}
+
+// strategies are how keyturn's own functions rotate.
+var strategies = []string{singleUser, "DualPassword", alternating}
+
+// longestRetire is how long, at most, a function may keep an old password.
+const longestRetire = 365 * 24 * time.Hour
+
+// sane is what counts of an answer, whoever made the function.
+func (a answer) sane() answer {
+	if !slices.Contains(strategies, a.Strategy) {
+		a.Strategy = ""
+	}
+	a.RetireAfterSeconds = min(a.RetireAfterSeconds, int64(longestRetire/time.Second))
+	return a
 }
 
 // outcome is how one step ended.
@@ -106,6 +122,7 @@ func (s *Scheduler) invoke(ctx context.Context, c *claim) outcome {
 	}
 	o := outcome{}
 	_ = json.Unmarshal(raw, &o.answer) // a function may answer what it likes
+	o.answer = o.answer.sane()
 	return o
 }
 
