@@ -112,3 +112,20 @@ func TestRejectedPasswordLeadsToANewOne(t *testing.T) {
 		want(t, "told in the next rotation", "0", strings.Join(told, " "))
 	})
 }
+
+// Records are in the order of their ids, which hold the time: a clock that was
+// set back puts new ones behind old ones.
+func TestRejectionAfterTheClockWasSetBack(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() { synctest.Wait() })
+		h.exec(`UPDATE rotation_runs SET id = 'f' || id`)
+		h.taken()
+		h.failing("setSecret", "rejected")
+		h.configure(scheduler.Rule{}, h.start("third"))
+		h.during(func() { time.Sleep(500 * time.Millisecond); synctest.Wait() })
+		want(t, "steps", "createSecret setSecret", h.taken())
+		st, _ := h.state()
+		want(t, "next", "createSecret 1", fmt.Sprint(st.Pending.Name, " ", st.Pending.Attempt))
+	})
+}

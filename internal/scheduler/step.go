@@ -290,12 +290,13 @@ func (s *Scheduler) again(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) 
 // longestBackoff is the longest pause between two attempts.
 const longestBackoff = 10 * time.Minute
 
-// backoff is the pause after the n-th attempt: 1 s, 2 s, 4 s … 10 minutes.
+// backoff is the pause after the n-th attempt: 1 s, 2 s, 4 s … 10 minutes. None
+// were counted where a clock was set back.
 func backoff(n int64) time.Duration {
 	if n > 10 {
 		return longestBackoff
 	}
-	return min(time.Second<<(n-1), longestBackoff)
+	return min(time.Second<<max(0, n-1), longestBackoff)
 }
 
 // class is the error class that a function told, or what can be said without.
