@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -117,8 +118,10 @@ func (s *Service) Permits(ctx context.Context, functionARN, servicePrincipal, so
 	if err != nil {
 		return false, nil // no such function: not permitted, as on AWS
 	}
-	if _, err := s.find(ctx, a); err != nil {
+	if _, err := s.find(ctx, a); errors.Is(err, ErrNotFound) {
 		return false, nil // likewise
+	} else if err != nil {
+		return false, err
 	}
 	err = s.config.DB.ReadOne(ctx, func(tx *sqldb.Tx) error {
 		ok, err = permits(ctx, tx, a, func(st *statement) bool { return st.allows(servicePrincipal, source, sourceAccount) })
