@@ -197,6 +197,9 @@ func (f *keyFile) swap(path, text string) error {
 	if err != nil {
 		return err
 	}
+	if len(locked) > maxKeyFile {
+		return fmt.Errorf("%w: it would be too large to be read; retire old materials first", ErrRefused)
+	}
 	old, err := os.Stat(path)
 	if err != nil {
 		return err

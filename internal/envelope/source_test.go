@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +122,29 @@ func TestKeyFileThatCantBeWritten(t *testing.T) {
 	}
 	if after, _ := os.ReadFile(path); string(after) != string(before) {
 		t.Error("the file was changed")
+	}
+}
+
+// A file that is larger than what is read would keep the next server from starting.
+func TestFullKeyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	var text strings.Builder
+	for i, long := 0, strings.Repeat("k", 120); text.Len() < 1<<20-400; i++ {
+		fmt.Fprintf(&text, "keyturn-key-2 %s - %s%d - AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n", long, long, i)
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := ring(t, path)
+	var err error
+	for range 3 {
+		_, err = k.Rotate(t.Context(), "", "")
+	}
+	if !errors.Is(err, envelope.ErrRefused) {
+		t.Errorf("got %v, want ErrRefused", err)
+	}
+	if before, after := k.Keys()[0], ring(t, path).Keys()[0]; len(before.Materials) != len(after.Materials) {
+		t.Errorf("%d materials, %d after a restart", len(before.Materials), len(after.Materials))
 	}
 }
 
