@@ -195,6 +195,9 @@ func checkText(t *rapid.T, got, want string, most int) {
 	if len(want) <= most && strings.Count(got, "\ufffd") == 0 && got != whole {
 		t.Fatalf("%q was written as %q", want, got)
 	}
+	if utf8.ValidString(want) && strings.Count(got, "\ufffd") > strings.Count(want, "\ufffd") {
+		t.Fatalf("%q was cut within a character: %q", want, got)
+	}
 	if len(got) > 3*most+3 {
 		t.Fatalf("%d bytes of a text were kept", len(got))
 	}

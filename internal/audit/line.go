@@ -159,10 +159,10 @@ var plain = func() (table [256]bool) {
 func appendText(b []byte, s string, most int) []byte {
 	cut := len(s) > most
 	if cut {
-		s = s[:most]
-		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-			s = s[:len(s)-1]
+		for most > 0 && !utf8.RuneStart(s[most]) {
+			most--
 		}
+		s = s[:most]
 	}
 	i := 0
 	for i < len(s) && plain[s[i]] {
