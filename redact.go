@@ -78,7 +78,9 @@ var plain = map[string]bool{"engine": true, "host": true, "port": true, "usernam
 // no JSON object is one text.
 func sensitive(value string) []string {
 	var members map[string]any
-	if json.Unmarshal([]byte(value), &members) != nil {
+	d := json.NewDecoder(strings.NewReader(value))
+	d.UseNumber()
+	if !json.Valid([]byte(value)) || d.Decode(&members) != nil {
 		return []string{value}
 	}
 	var texts []string
@@ -94,6 +96,10 @@ func leaves(v any) (texts []string) {
 	switch v := v.(type) {
 	case string:
 		return []string{v}
+	case json.Number:
+		if len(v) >= window { // any message has a 1
+			return []string{v.String()}
+		}
 	case []any:
 		for _, e := range v {
 			texts = append(texts, leaves(e)...)

@@ -8,15 +8,16 @@ import (
 )
 
 func TestMask(t *testing.T) {
-	const value = `{"engine": "mysql", "host": "db.example.com", "username": "app", "password": "YSx|X1'I4XPhwDd.)", "more": {"keys": ["k-123456"]}}`
+	const value = `{"engine": "mysql", "host": "db.example.com", "username": "app", "password": "YSx|X1'I4XPhwDd.)", "pin": 4711008, "port": 3306, "retries": 3, "more": {"keys": ["k-123456", 0.15e7]}}`
 	for message, want := range map[string]string{
 		"no such table": "no such table",
-		"Access denied for user 'app'@'db.example.com'":   "Access denied for user 'app'@'db.example.com'",
-		"near 'PASSWORD('YSx|X1'I4XPhwDd.)')' at line 1":  "near 'PASSWORD('[redacted]')' at line 1",
-		`near 'PASSWORD('YSx|X1\'I4XPhwDd.)')' at line 1`: `near 'PASSWORD('[redacted]\[redacted]')' at line 1`,
-		"near 'PASSWORD('YSx|X1'":                         "near 'PASSWORD('[redacted]",
-		"the key k-123456 is not known":                   "the key [redacted] is not known",
-		"YSx|X1'I4XPhwDd.)":                               "[redacted]",
+		"Access denied for user 'app'@'db.example.com'":        "Access denied for user 'app'@'db.example.com'",
+		"near 'PASSWORD('YSx|X1'I4XPhwDd.)')' at line 1":       "near 'PASSWORD('[redacted]')' at line 1",
+		`near 'PASSWORD('YSx|X1\'I4XPhwDd.)')' at line 1`:      `near 'PASSWORD('[redacted]\[redacted]')' at line 1`,
+		"near 'PASSWORD('YSx|X1'":                              "near 'PASSWORD('[redacted]",
+		"the key k-123456 is not known":                        "the key [redacted] is not known",
+		"incorrect integer value 4711008, 0.15e7 at port 3306": "incorrect integer value [redacted], [redacted] at port 3306",
+		"YSx|X1'I4XPhwDd.)":                                    "[redacted]",
 	} {
 		if got := mask(message, sensitive(value)); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
