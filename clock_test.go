@@ -125,3 +125,14 @@ func TestTagsOfNoScheduleAreRefused(t *testing.T) {
 		t.Errorf("tags %v, %v", out.Tags, err)
 	}
 }
+
+// The clock does not come round to the past.
+func TestClockHasAnEnd(t *testing.T) {
+	server := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data, c.Dev = keyturn.InMemory, true })
+	century := 100 * 365 * 24 * time.Hour
+	advance(t, server, century)
+	_, err := keyturnapi.New(server.AWSConfig()).AdvanceClock(t.Context(), &keyturnapi.AdvanceClockInput{Seconds: int64(century / time.Second)})
+	if err == nil || !strings.Contains(err.Error(), "100 years at most") {
+		t.Errorf("got %v", err)
+	}
+}
