@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/scheduler"
@@ -23,16 +22,7 @@ func (c Config) drift() scheduler.Drift {
 	if every == 0 {
 		every = DefaultDriftCheck
 	}
-	return scheduler.Drift{Every: max(every, 0), Proves: proves}
-}
-
-// ours begins the names of the rotation functions that every server has.
-const ours = "keyturn-rotate-"
-
-// proves tells whether a function, given by its ARN, knows proveSecret.
-func proves(function string) bool {
-	_, name, found := strings.Cut(function, ":function:")
-	return found && strings.HasPrefix(name, ours)
+	return scheduler.Drift{Every: max(every, 0), Proves: isOwn}
 }
 
 // noteProof keeps what a proveSecret has shown that somebody has invoked. The

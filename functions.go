@@ -64,7 +64,8 @@ func (f functions) Invoke(ctx context.Context, function string, event []byte) ([
 	return nil, told
 }
 
-// isOwn tells whether a function is one of keyturn's, whose errors hold no value.
+// isOwn tells whether a function is one of keyturn's, whose errors hold no value
+// and which know proveSecret.
 func isOwn(function string) bool {
 	return strings.Contains(function, ":function:"+reservedFunctions)
 }
