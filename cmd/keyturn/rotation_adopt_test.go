@@ -2,10 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
 // What a value holds stays as it is, byte by byte, and what is added is there.
@@ -49,6 +55,25 @@ func TestEvery(t *testing.T) {
 		on := true
 		if got := ruleText(&on, rules); (err == nil) != (tc.want != "") || err == nil && !strings.Contains(got, tc.want) {
 			t.Errorf("--every %q --schedule %q: %q, %v", tc.every, tc.schedule, got, err)
+		}
+	}
+}
+
+// A database that is being made has no endpoint yet.
+func TestNoEndpointYet(t *testing.T) {
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := "<DescribeDBInstancesResponse><DescribeDBInstancesResult><DBInstances><DBInstance><Engine>mysql</Engine></DBInstance></DBInstances></DescribeDBInstancesResult></DescribeDBInstancesResponse>"
+		if r.FormValue("Action") == "DescribeDBClusters" {
+			answer = "<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters><DBCluster><Engine>aurora-mysql</Engine></DBCluster></DBClusters></DescribeDBClustersResult></DescribeDBClustersResponse>"
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer front.Close()
+	ad := &adopter{cfg: aws.Config{Region: "us-east-1", BaseEndpoint: &front.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}}
+	for _, key := range []string{"dbClusterIdentifier", "dbInstanceIdentifier"} {
+		added, err := ad.fromRDS(t.Context(), map[string]any{key: "x"})
+		if err == nil || !strings.HasSuffix(err.Error(), "x has no endpoint yet") || exitCode(err) != exitPreflight {
+			t.Errorf("%s: got %v, %v", key, added, err)
 		}
 	}
 }

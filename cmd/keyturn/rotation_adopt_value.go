@@ -105,23 +105,40 @@ func (ad *adopter) fromRDS(ctx context.Context, has map[string]any) ([]member, e
 func (ad *adopter) endpoint(ctx context.Context, has map[string]any) (engine, host string, port int32, err error) {
 	client := rds.NewFromConfig(ad.cfg)
 	if id, ok := has["dbClusterIdentifier"].(string); ok {
-		out, err := client.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: &id})
-		if err != nil || len(out.DBClusters) == 0 {
-			return "", "", 0, fmt.Errorf("looking for the DB cluster %s: %w", id, err)
-		}
-		c := out.DBClusters[0]
-		return aws.ToString(c.Engine), aws.ToString(c.Endpoint), aws.ToInt32(c.Port), nil
+		return clusterEndpoint(ctx, client, id)
 	}
-	id, ok := has["dbInstanceIdentifier"].(string)
-	if !ok {
-		return "", "", 0, guided{err: errors.New("--fill needs the key dbClusterIdentifier or dbInstanceIdentifier in the value of the secret"), code: exitPreflight}
+	if id, ok := has["dbInstanceIdentifier"].(string); ok {
+		return instanceEndpoint(ctx, client, id)
 	}
+	return "", "", 0, guided{err: errors.New("--fill needs the key dbClusterIdentifier or dbInstanceIdentifier in the value of the secret"), code: exitPreflight}
+}
+
+func clusterEndpoint(ctx context.Context, client *rds.Client, id string) (engine, host string, port int32, err error) {
+	out, err := client.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: &id})
+	if err != nil {
+		return "", "", 0, fmt.Errorf("looking for the DB cluster %s: %w", id, err)
+	}
+	if len(out.DBClusters) == 0 || out.DBClusters[0].Endpoint == nil {
+		return "", "", 0, noEndpoint("DB cluster", id)
+	}
+	c := out.DBClusters[0]
+	return aws.ToString(c.Engine), *c.Endpoint, aws.ToInt32(c.Port), nil
+}
+
+func instanceEndpoint(ctx context.Context, client *rds.Client, id string) (engine, host string, port int32, err error) {
 	out, err := client.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{DBInstanceIdentifier: &id})
-	if err != nil || len(out.DBInstances) == 0 || out.DBInstances[0].Endpoint == nil {
-		return "", "", 0, fmt.Errorf("looking for the endpoint of the DB instance %s: %w", id, err)
+	if err != nil {
+		return "", "", 0, fmt.Errorf("looking for the DB instance %s: %w", id, err)
+	}
+	if len(out.DBInstances) == 0 || out.DBInstances[0].Endpoint == nil {
+		return "", "", 0, noEndpoint("DB instance", id)
 	}
 	i := out.DBInstances[0]
 	return aws.ToString(i.Engine), aws.ToString(i.Endpoint.Address), aws.ToInt32(i.Endpoint.Port), nil
+}
+
+func noEndpoint(what, id string) error {
+	return guided{err: fmt.Errorf("the %s %s has no endpoint yet", what, id), hint: "Try again when it is available.", code: exitPreflight}
 }
 
 // addAdmin adds the key masterarn. It replaces none: who may change the
