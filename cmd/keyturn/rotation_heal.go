@@ -108,7 +108,7 @@ func (a *app) healNow(ctx context.Context, cfg aws.Config, described *secretsman
 	if err != nil {
 		return err
 	}
-	if _, err := a.invokeStep(ctx, cfg, function, h.ARN, rotation.StepHeal); err != nil {
+	if _, err := a.invokeStep(ctx, cfg, function, rotation.Event{Step: rotation.StepHeal, SecretID: h.ARN}); err != nil {
 		return fmt.Errorf("healing: %w", err)
 	}
 	after, err := a.prove(ctx, cfg, described)

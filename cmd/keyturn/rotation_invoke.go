@@ -31,10 +31,9 @@ func (f *functionFailure) Error() string { return f.Message }
 
 // invokeStep has a rotation function run one step for a secret, here or on AWS,
 // and returns its answer. It is for the steps that keyturn's functions answer
-// beyond AWS's, which need no version of their own. A failure of the function
-// is a *functionFailure.
-func (a *app) invokeStep(ctx context.Context, cfg aws.Config, function, secretARN, step string) (rotation.Result, error) {
-	payload, err := json.Marshal(rotation.Event{Step: step, SecretID: secretARN})
+// beyond AWS's. A failure of the function is a *functionFailure.
+func (a *app) invokeStep(ctx context.Context, cfg aws.Config, function string, e rotation.Event) (rotation.Result, error) {
+	payload, err := json.Marshal(e)
 	if err != nil {
 		return rotation.Result{}, err
 	}
@@ -45,11 +44,11 @@ func (a *app) invokeStep(ctx context.Context, cfg aws.Config, function, secretAR
 	if out.FunctionError != nil {
 		return rotation.Result{}, failureOf(function, out.Payload)
 	}
-	var result rotation.Result
-	if err := json.Unmarshal(out.Payload, &result); err != nil {
-		return result, notOurs(function, step)
+	var result *rotation.Result // AWS's templates answer null to what they do not know
+	if json.Unmarshal(out.Payload, &result) != nil || result == nil {
+		return rotation.Result{}, notOurs(function, e.Step)
 	}
-	return result, nil
+	return *result, nil
 }
 
 func failureOf(function string, payload []byte) error {

@@ -120,7 +120,7 @@ func (a *app) askPlan(ctx context.Context, cfg aws.Config, function, secretARN s
 	if rehearse {
 		step = rotation.StepRehearse
 	}
-	result, err := a.invokeStep(ctx, cfg, function, secretARN, step)
+	result, err := a.invokeStep(ctx, cfg, function, rotation.Event{Step: step, SecretID: secretARN})
 	if err != nil {
 		return nil, err
 	}

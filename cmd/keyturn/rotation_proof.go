@@ -31,7 +31,7 @@ func (a *app) prove(ctx context.Context, cfg aws.Config, described *secretsmanag
 	if err != nil {
 		return nil, err
 	}
-	result, err := a.invokeStep(ctx, cfg, function, aws.ToString(described.ARN), rotation.StepProve)
+	result, err := a.invokeStep(ctx, cfg, function, rotation.Event{Step: rotation.StepProve, SecretID: aws.ToString(described.ARN)})
 	if err != nil {
 		return nil, fmt.Errorf("trying the logins: %w", err)
 	}

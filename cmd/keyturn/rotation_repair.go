@@ -138,7 +138,7 @@ func (r *repairer) look(ctx context.Context, cfg aws.Config, name, function stri
 		return err
 	}
 	r.ARN, r.Name = aws.ToString(described.ARN), aws.ToString(described.Name)
-	proved, err := r.app.invokeStep(ctx, cfg, function, r.ARN, rotation.StepProve)
+	proved, err := r.app.invokeStep(ctx, cfg, function, rotation.Event{Step: rotation.StepProve, SecretID: r.ARN})
 	if err != nil {
 		return untried(err)
 	}

@@ -162,7 +162,7 @@ func listRotating(ctx context.Context, client *secretsmanager.Client, tags []str
 // isPrimary leaves replicas out: their primary is rotated, in its region.
 func isPrimary(s types.SecretListEntry) bool {
 	region := aws.ToString(s.PrimaryRegion)
-	return region == "" || strings.HasPrefix(aws.ToString(s.ARN), "arn:aws:secretsmanager:"+region+":")
+	return region == "" || strings.Contains(aws.ToString(s.ARN), ":secretsmanager:"+region+":")
 }
 
 func hasTags(have []types.Tag, wanted []string) bool {
