@@ -32,8 +32,9 @@ func TestRotatorPolicy(t *testing.T) {
 			}
 			c := iam.Caller{Principal: iam.Principal{Account: "000000000000", Policies: []*policy.Document{d}}}
 			for arn, want := range map[secret.ARN]bool{own: tc.own, admin: tc.admin, other: tc.others} {
-				if got := iam.Decide(c, "secretsmanager:"+tc.action, iam.Resource{ARN: string(arn)}); got != want {
-					t.Errorf("%s: %v", arn, got)
+				err := new(iam.Guard).Check(t.Context(), c, "secretsmanager:"+tc.action, iam.Resource{ARN: string(arn)})
+				if (err == nil) != want {
+					t.Errorf("%s: %v", arn, err)
 				}
 			}
 		})

@@ -259,7 +259,7 @@ func TestVerifyFromALaterLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, err := ReadHead(dir)
+	head, err := readHead(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

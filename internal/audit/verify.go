@@ -60,9 +60,6 @@ func (e *BreakError) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Reason)
 }
 
-// ReadHead returns the head of the log in a folder, or nil if there is none.
-func ReadHead(dir string) (*Head, error) { return readHead(dir) }
-
 // Verify checks that the lines of a log are a whole chain up to the signed head:
 // that none was changed, moved, added or taken out. It returns a *BreakError for
 // the first place where that is not so.

@@ -18,14 +18,14 @@ func FuzzOneChangedByte(f *testing.F) {
 		d := drawn{method: http.MethodPost, path: "/", body: body, presign: presign, expires: 60,
 			headers: map[string]string{"X-Amz-Target": letters(target)}}
 		r := d.signedBySDK(t)
-		if _, err := Verify(r, []byte(body), oracleTime, d.keys()); err != nil {
+		if _, err := verify(r, []byte(body), oracleTime, d.keys()); err != nil {
 			t.Fatalf("unchanged: %v", err)
 		}
 		changed, ok := changeOne(r, body, int(at%(1<<20)), by)
 		if !ok {
 			return
 		}
-		if _, err := Verify(r, []byte(changed), oracleTime, d.keys()); err == nil {
+		if _, err := verify(r, []byte(changed), oracleTime, d.keys()); err == nil {
 			t.Fatalf("verified: %s %v, body %q", r.URL, r.Header, changed)
 		}
 	})

@@ -121,7 +121,7 @@ func TestOneChangedByteNeverVerifies(t *testing.T) {
 		d := draw(rt)
 		r, body := d.signedBySDK(t), []byte(d.body)
 		changed, changedBody, what := change(rt, r, body)
-		if _, err := Verify(changed, changedBody, oracleTime, d.keys()); err == nil {
+		if _, err := verify(changed, changedBody, oracleTime, d.keys()); err == nil {
 			rt.Fatalf("verified after a change of %s: %s %v", what, changed.URL, changed.Header)
 		}
 	})
@@ -192,7 +192,7 @@ func TestPresignedLifetime(t *testing.T) {
 		{"NotYet", -6 * time.Minute, "Signature not yet current: 20260304T050607Z is still later than 20260304T050507Z (20260304T050007Z + 5 min.)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Verify(d.signedBySDK(t), nil, oracleTime.Add(tc.after), d.keys())
+			_, err := verify(d.signedBySDK(t), nil, oracleTime.Add(tc.after), d.keys())
 			if tc.text == "" && err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +217,7 @@ func TestPresignedRefuses(t *testing.T) {
 			d := drawn{method: "GET", path: "/", presign: true, expires: 90}
 			r := d.signedBySDK(t)
 			r.URL.RawQuery = strings.Replace(r.URL.RawQuery, tc.old, tc.new, 1)
-			_, err := Verify(r, nil, oracleTime, d.keys())
+			_, err := verify(r, nil, oracleTime, d.keys())
 			checkFault(t, err, ErrIncompleteSignature, tc.text)
 		})
 	}
@@ -232,7 +232,7 @@ func TestContentHashHeader(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := drawn{method: "POST", path: "/", body: "{}", headers: map[string]string{"X-Amz-Content-Sha256": tc.stated}}
-			_, err := Verify(d.signedBySDK(t), []byte(d.body), oracleTime, d.keys())
+			_, err := verify(d.signedBySDK(t), []byte(d.body), oracleTime, d.keys())
 			if tc.text == "" && err != nil {
 				t.Fatal(err)
 			}
@@ -298,7 +298,7 @@ func FuzzVerify(f *testing.F) {
 		if authorization != "" {
 			r.Header.Set("Authorization", authorization)
 		}
-		if c, err := Verify(r, nil, oracleTime, keys); err == nil {
+		if c, err := verify(r, nil, oracleTime, keys); err == nil {
 			t.Fatalf("verified: %+v", c)
 		} else if status := statusOf(err); status != 400 {
 			t.Fatalf("status %d: %v", status, err)

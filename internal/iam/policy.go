@@ -22,16 +22,6 @@ func Administrator(account string) Principal {
 	return p
 }
 
-// Decide says whether c may do action (such as "secretsmanager:GetSecretValue")
-// on res. An explicit Deny in any policy wins. On a resource of c's own account,
-// an Allow of c's policies or of the resource's policy is enough; on another
-// account's, both are needed. Whatever is not allowed is denied.
-//
-// Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
-func Decide(c Caller, action string, res Resource) bool {
-	return judge(&c, action, &res) == allowed
-}
-
 // LocksOut reports whether the policy of res explicitly denies c the action, so
 // that whoever attaches that policy could not undo it.
 func LocksOut(c Caller, action string, res Resource) bool {
@@ -51,8 +41,13 @@ const (
 	notAllowedByResource
 )
 
-// judge decides. Where nobody allows access to another account's resource, AWS
-// names the resource's policy.
+// judge decides whether c may do action (such as "secretsmanager:GetSecretValue")
+// on res. An explicit Deny in any policy wins. On a resource of c's own account,
+// an Allow of c's policies or of the resource's policy is enough; on another
+// account's, both are needed. Whatever is not allowed is denied. Where nobody
+// allows access to another account's resource, AWS names the resource's policy.
+//
+// Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 func judge(c *Caller, action string, res *Resource) verdict {
 	q := ask(c, action, res)
 	defer q.done()

@@ -40,7 +40,7 @@ func TestCredentialExpires(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			keys := suiteKeys
 			keys.Expires = tc.expires
-			_, err := Verify(suiteRequest("GET", "/", "", vanilla, "host;x-amz-date"), nil, suiteTime, keys)
+			_, err := verify(suiteRequest("GET", "/", "", vanilla, "host;x-amz-date"), nil, suiteTime, keys)
 			if !errors.Is(err, tc.want) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}

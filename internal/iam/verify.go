@@ -14,18 +14,8 @@ import (
 // clockSkew is how far a client's clock may be from ours.
 const clockSkew = 5 * time.Minute
 
-// Verify names the caller of a request signed with Signature Version 4, in the
-// Authorization header or in a presigned URL. body is the whole body that was
-// read from r. Failures are the kinds of this package, in AWS's words; any
-// other error means that keys could not be asked.
-//
-// Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-func Verify(r *http.Request, body []byte, now time.Time, keys Keys) (Caller, error) {
-	return (&Verifier{Keys: keys, Now: func() time.Time { return now }}).Verify(r, body)
-}
-
-// Verifier is Verify with a memory: it keeps the signing keys it derived, as
-// they serve for a whole day. It is safe to share.
+// Verifier verifies requests. It keeps the signing keys it derived, as they serve
+// for a whole day. It is safe to share.
 type Verifier struct {
 	Keys Keys
 	Now  func() time.Time
@@ -33,7 +23,12 @@ type Verifier struct {
 	derived signingKeys
 }
 
-// Verify is as the function of that name, at the time that v.Now tells.
+// Verify names the caller of a request signed with Signature Version 4, in the
+// Authorization header or in a presigned URL. body is the whole body that was
+// read from r. Failures are the kinds of this package, in AWS's words; any
+// other error means that keys could not be asked.
+//
+// Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 func (v *Verifier) Verify(r *http.Request, body []byte) (Caller, error) {
 	c, err := readClaim(r)
 	if err != nil {

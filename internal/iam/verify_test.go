@@ -82,7 +82,7 @@ func TestVerifyPublishedSuite(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := suiteRequest(tc.method, tc.target, tc.body, tc.signature, tc.signed, tc.headers...)
-			c, err := Verify(r, []byte(tc.body), suiteTime, suiteKeys)
+			c, err := verify(r, []byte(tc.body), suiteTime, suiteKeys)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestVerifyListUsersExample(t *testing.T) {
 	r.Header.Set("X-Amz-Date", "20150830T123600Z")
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, "+
 		"SignedHeaders=content-type;host;x-amz-date, Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7")
-	if _, err := Verify(r, nil, suiteTime, suiteKeys); err != nil {
+	if _, err := verify(r, nil, suiteTime, suiteKeys); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -150,7 +150,7 @@ func TestVerifyRefuses(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := suiteRequest("GET", "/", "", good, "host;x-amz-date")
 			tc.change(r)
-			_, err := Verify(r, nil, suiteTime.Add(tc.now), suiteKeys)
+			_, err := verify(r, nil, suiteTime.Add(tc.now), suiteKeys)
 			checkFault(t, err, tc.kind, tc.text)
 		})
 	}
@@ -166,7 +166,7 @@ func checkFault(t testing.TB, err error, kind fault.Kind, text string) {
 func TestVerifyTimeLimitsAreInclusive(t *testing.T) {
 	r := suiteRequest("GET", "/", "", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31", "host;x-amz-date")
 	for _, skew := range []time.Duration{-5 * time.Minute, 5 * time.Minute, 5*time.Minute + 900*time.Millisecond} {
-		if _, err := Verify(r, nil, suiteTime.Add(skew), suiteKeys); err != nil {
+		if _, err := verify(r, nil, suiteTime.Add(skew), suiteKeys); err != nil {
 			t.Errorf("%s: %v", skew, err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestVerifyTimeLimitsAreInclusive(t *testing.T) {
 // A store that cannot be asked is our fault and not the caller's.
 func TestVerifyStoreFails(t *testing.T) {
 	r := suiteRequest("GET", "/", "", "00", "host;x-amz-date")
-	_, err := Verify(r, nil, suiteTime, brokenKeys{})
+	_, err := verify(r, nil, suiteTime, brokenKeys{})
 	if err == nil || fault.Of(err).Kind != fault.Internal {
 		t.Errorf("got %v", err)
 	}
@@ -190,4 +190,9 @@ func (brokenKeys) Lookup(context.Context, string) (Credential, error) {
 func TestCredentialPrintsRedacted(t *testing.T) {
 	c := Credential{Secret: suiteSecret, SessionToken: "token"}
 	checkRedacted(t, c, &c, struct{ C Credential }{c}, []Credential{c})
+}
+
+// verify verifies a request at a time, by a Verifier that remembers nothing.
+func verify(r *http.Request, body []byte, now time.Time, keys Keys) (Caller, error) {
+	return (&Verifier{Keys: keys, Now: func() time.Time { return now }}).Verify(r, body)
 }
