@@ -111,15 +111,8 @@ func set[T any](field **T, given *T) {
 // adopted server has not answered yet, the one to try next. The password of an
 // adopted server in use is not ours to change: keyturn has no account there.
 func (s *Service) changeMasterPassword(ctx context.Context, c *clusterRow, members []*instanceRow, password string) error {
-	e, err := engineOf(value(c.shown.Engine))
-	if err != nil {
-		return err
-	}
-	if err := e.password(password); err != nil {
-		return err
-	}
 	var d *database
-	err = s.config.DB.Read(ctx, func(tx *sqldb.Tx) error {
+	err := s.config.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
 		d, err = findDatabase(ctx, tx, c.arn)
 		return err
 	})

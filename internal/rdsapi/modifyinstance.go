@@ -135,15 +135,8 @@ func (i *instanceRow) apply(in *rds.ModifyDBInstanceInput) {
 // changeInstancePassword sets the master user's password in the server of an
 // instance without a cluster.
 func (s *Service) changeInstancePassword(ctx context.Context, i *instanceRow, password string) error {
-	e, err := engineOf(value(i.shown.Engine))
-	if err != nil {
-		return err
-	}
-	if err := e.password(password); err != nil {
-		return err
-	}
 	var d *database
-	err = s.config.DB.Read(ctx, func(tx *sqldb.Tx) error {
+	err := s.config.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
 		d, err = findDatabase(ctx, tx, i.owner)
 		return err
 	})
