@@ -37,11 +37,11 @@ hours (h), minutes (m) and seconds (s), largest first.`,
 }
 
 func (a *app) advanceClock(cmd *cobra.Command, d time.Duration) error {
-	cfg, err := a.awsConfig(cmd.Context())
+	client, err := a.keyturn(cmd.Context())
 	if err != nil {
 		return err
 	}
-	out, err := keyturnapi.New(cfg).AdvanceClock(cmd.Context(), &keyturnapi.AdvanceClockInput{Seconds: int64(d / time.Second)})
+	out, err := client.AdvanceClock(cmd.Context(), &keyturnapi.AdvanceClockInput{Seconds: int64(d / time.Second)})
 	if err != nil {
 		return fmt.Errorf("advancing the clock: %w", err)
 	}

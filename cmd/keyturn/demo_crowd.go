@@ -115,14 +115,8 @@ func (d *demo) try(ctx context.Context, stage string) error {
 	return session.Close()
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
+// pause is sleep for those who look at ctx themselves.
+func pause(ctx context.Context, d time.Duration) { _ = sleep(ctx, d) }
 
 // rotateEvery rotates until ctx ends; the last rotation is waited for.
 func (d *demo) rotateEvery(ctx context.Context, every time.Duration, t *tally) error {

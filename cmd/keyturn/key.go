@@ -24,14 +24,6 @@ with the newest and they are retired.`
 	return cmd
 }
 
-func (a *app) keyClient(ctx context.Context) (*keyturnapi.Client, error) {
-	cfg, err := a.awsConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return keyturnapi.New(cfg), nil
-}
-
 func newKeyListCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
@@ -42,7 +34,7 @@ many values are still to be re-wrapped before an older material can be retired.`
   keyturn key list -o json`,
 		Args: positional(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := a.keyClient(cmd.Context())
+			client, err := a.keyturn(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -129,7 +121,7 @@ func (a *app) createKey(ctx context.Context, flags createKeyFlags) error {
 	if flags.alias == "" {
 		return usagef("--alias is missing")
 	}
-	client, err := a.keyClient(ctx)
+	client, err := a.keyturn(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,7 +186,7 @@ func atMostOne(name string) cobra.PositionalArgs {
 }
 
 func (a *app) rotateKey(ctx context.Context, id string, flags rotateKeyFlags) error {
-	client, err := a.keyClient(ctx)
+	client, err := a.keyturn(ctx)
 	if err != nil {
 		return err
 	}
@@ -271,7 +263,7 @@ before then.`,
 
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := a.keyClient(cmd.Context())
+			client, err := a.keyturn(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -8,8 +8,6 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 )
 
-const stepSet = "setSecret"
-
 // unlabelled finds the newest version without a label whose password has been in the
 // database, or may have come there: its rotation was given up while setSecret ran or
 // after it, because somebody had stored another value, say; such a value may also have
@@ -25,7 +23,7 @@ func unlabelled(runs []keyturnapi.RotationRun, logins []rotation.LoginProof) str
 		labelled[l.VersionID] = true
 	}
 	for _, r := range runs { // the newest first
-		if r.Kind == kindRotation && r.Step == stepSet && r.Outcome != outcomeFailed && !labelled[r.VersionID] {
+		if r.Kind == kindRotation && r.Step == rotation.StepSet && r.Outcome != outcomeFailed && !labelled[r.VersionID] {
 			return r.VersionID
 		}
 	}

@@ -18,13 +18,13 @@ func TestUnlabelled(t *testing.T) {
 		logins []rotation.LoginProof
 		want   string
 	}{
-		{"while setSecret ran", []keyturnapi.RotationRun{run("current", stepSet, outcomeFailed), run("lost", stepSet, "abandoned"), run("lost", stepCreate, outcomeSucceeded)}, refused, "lost"},
-		{"after setSecret", []keyturnapi.RotationRun{run("lost", stepTest, "abandoned"), run("lost", stepSet, outcomeSucceeded)}, refused, "lost"},
-		{"before setSecret", []keyturnapi.RotationRun{run("lost", stepCreate, "abandoned")}, refused, ""},
-		{"setSecret has failed", []keyturnapi.RotationRun{run("lost", stepSet, outcomeFailed)}, refused, ""},
-		{"cut short, and put aside", []keyturnapi.RotationRun{run("current", stepSet, "interrupted"), run("lost", stepTest, outcomeSucceeded), run("lost", stepSet, outcomeSucceeded), run("old", stepSet, outcomeSucceeded)}, refused, "lost"},
-		{"it is labelled", []keyturnapi.RotationRun{run("current", stepSet, "abandoned")}, refused, ""},
-		{"another is live", []keyturnapi.RotationRun{run("lost", stepSet, "abandoned")}, append(refused, rotation.LoginProof{VersionID: "previous", Outcome: rotation.LoginLive}), ""},
+		{"while setSecret ran", []keyturnapi.RotationRun{run("current", rotation.StepSet, outcomeFailed), run("lost", rotation.StepSet, "abandoned"), run("lost", rotation.StepCreate, outcomeSucceeded)}, refused, "lost"},
+		{"after setSecret", []keyturnapi.RotationRun{run("lost", rotation.StepTest, "abandoned"), run("lost", rotation.StepSet, outcomeSucceeded)}, refused, "lost"},
+		{"before setSecret", []keyturnapi.RotationRun{run("lost", rotation.StepCreate, "abandoned")}, refused, ""},
+		{"setSecret has failed", []keyturnapi.RotationRun{run("lost", rotation.StepSet, outcomeFailed)}, refused, ""},
+		{"cut short, and put aside", []keyturnapi.RotationRun{run("current", rotation.StepSet, "interrupted"), run("lost", rotation.StepTest, outcomeSucceeded), run("lost", rotation.StepSet, outcomeSucceeded), run("old", rotation.StepSet, outcomeSucceeded)}, refused, "lost"},
+		{"it is labelled", []keyturnapi.RotationRun{run("current", rotation.StepSet, "abandoned")}, refused, ""},
+		{"another is live", []keyturnapi.RotationRun{run("lost", rotation.StepSet, "abandoned")}, append(refused, rotation.LoginProof{VersionID: "previous", Outcome: rotation.LoginLive}), ""},
 	} {
 		if got := unlabelled(tc.runs, tc.logins); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)

@@ -225,7 +225,7 @@ func (a *app) writeStatus(s rotationStatus) error {
 	if e := s.LastError; e != nil {
 		f.add("What to do", e.Advice)
 	}
-	if s.Next != nil && (s.Next.Step != stepCreate || s.PendingVersionID != "") {
+	if s.Next != nil && (s.Next.Step != rotation.StepCreate || s.PendingVersionID != "") {
 		f.add("Next step", fmt.Sprintf("%s at %s, attempt %d", s.Next.Step, a.when(&s.Next.At), s.Next.Attempt))
 	}
 	return a.writeTable(f)

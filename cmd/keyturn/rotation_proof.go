@@ -14,11 +14,6 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 )
 
-const (
-	stepTest   = "testSecret"
-	stepCreate = "createSecret"
-)
-
 // testProof is a testSecret that succeeded: the version logged in.
 type testProof struct {
 	VersionID string `json:"VersionId"`
@@ -75,7 +70,7 @@ func currentLogin(p *keyturnapi.RotationPasswords) *keyturnapi.RotationLogin {
 // lastTest finds the newest testSecret that succeeded for a version.
 func lastTest(runs []keyturnapi.RotationRun, version string) *testProof {
 	for _, r := range runs {
-		if r.Step == stepTest && r.Outcome == outcomeSucceeded && r.VersionID == version && r.Ended != nil {
+		if r.Step == rotation.StepTest && r.Outcome == outcomeSucceeded && r.VersionID == version && r.Ended != nil {
 			return &testProof{VersionID: version, At: *r.Ended}
 		}
 	}

@@ -74,11 +74,11 @@ from elsewhere and holds no values.`,
 }
 
 func (a *app) showTimeline(cmd *cobra.Command, name string, records int64, html string) error {
-	cfg, err := a.awsConfig(cmd.Context())
+	client, err := a.keyturn(cmd.Context())
 	if err != nil {
 		return err
 	}
-	out, err := keyturnapi.New(cfg).ListRotations(cmd.Context(), &keyturnapi.ListRotationsInput{SecretID: name, MaxResults: records})
+	out, err := client.ListRotations(cmd.Context(), &keyturnapi.ListRotationsInput{SecretID: name, MaxResults: records})
 	if err != nil {
 		return fmt.Errorf("reading the rotation's record: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/keyturnapi"
+	"github.com/keyturn/keyturn/rotation"
 )
 
 // figure is the picture of one story. A lane for each step, from left to right
@@ -74,7 +75,7 @@ const (
 	maxDrawn    = 40 // attempts
 )
 
-var laneOrder = []string{"createSecret", "setSecret", "testSecret", "finishSecret", "retireSecret"}
+var laneOrder = []string{rotation.StepCreate, rotation.StepSet, rotation.StepTest, rotation.StepFinish, rotation.StepRetire}
 
 func draw(s story, id string, w *keyturnapi.RotationPasswords, now time.Time) figure {
 	f := figure{ID: id, Kind: s.Kind, Version: s.VersionID, Outcome: s.Outcome, Strategy: s.Strategy,
@@ -184,7 +185,7 @@ func (f *figure) addExposure(steps []stepRecord, places []attemptBar) {
 	}
 	end := places[at].X + places[at].W
 	start := places[at].X + places[at].W*2/3
-	if set := lastOf(steps, "setSecret", outcomeSucceeded); set >= 0 && set < at && places[set].W > 0 {
+	if set := lastOf(steps, rotation.StepSet, outcomeSucceeded); set >= 0 && set < at && places[set].W > 0 {
 		start = places[set].X + places[set].W - 8
 	}
 	f.Exposed = &band{X: start, W: max(end-start, 12), H: f.LanesEnd - topSpace + laneGap, TextX: start + (end-start)/2}
@@ -206,15 +207,15 @@ func (f *figure) addLives(s story, places []attemptBar) {
 		return
 	}
 	left, right := labelWidth+smallGap, f.Width-figureRight
-	set := lastOf(s.Steps, "setSecret", outcomeSucceeded)
+	set := lastOf(s.Steps, rotation.StepSet, outcomeSucceeded)
 	changed := right
 	if set >= 0 && places[set].W > 0 {
 		changed = places[set].X + places[set].W
 	}
 	old, open := changed, set < 0
-	if s.Strategy == "DualPassword" && set >= 0 {
+	if s.Strategy == rotation.StrategyDualPassword && set >= 0 {
 		old, open = right, true
-		if end := lastOf(s.Steps, "retireSecret", outcomeSucceeded); end >= 0 && places[end].W > 0 {
+		if end := lastOf(s.Steps, rotation.StepRetire, outcomeSucceeded); end >= 0 && places[end].W > 0 {
 			old, open = places[end].X+places[end].W, false
 		}
 	}

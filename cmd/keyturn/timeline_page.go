@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/keyturnapi"
+	"github.com/keyturn/keyturn/rotation"
 )
 
 //go:embed timeline.html
@@ -173,7 +174,7 @@ func oldPassword(s story, w *keyturnapi.RotationPasswords) string {
 		return "ended by retireSecret at " + moment(*s.retired)
 	case w != nil && w.OldPasswordUntil != nil && w.OldPasswordReplacedBy == s.VersionID:
 		return "valid until " + moment(*w.OldPasswordUntil)
-	case s.Strategy == "DualPassword" && s.Outcome == outcomeSucceeded:
+	case s.Strategy == rotation.StrategyDualPassword && s.Outcome == outcomeSucceeded:
 		return "ended by a later rotation"
 	case s.Outcome == outcomeSucceeded:
 		return "ended by setSecret"
