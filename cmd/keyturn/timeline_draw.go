@@ -213,7 +213,7 @@ func (f *figure) addLives(s story, places []attemptBar) {
 		changed = places[set].X + places[set].W
 	}
 	old, open := changed, set < 0
-	if s.Strategy == rotation.StrategyDualPassword && set >= 0 {
+	if set >= 0 && (s.Strategy == rotation.StrategyDualPassword || s.Strategy == rotation.StrategyAlternatingUsers) {
 		old, open = right, true
 		if end := lastOf(s.Steps, rotation.StepRetire, outcomeSucceeded); end >= 0 && places[end].W > 0 {
 			old, open = places[end].X+places[end].W, false

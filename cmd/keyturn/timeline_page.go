@@ -176,6 +176,8 @@ func oldPassword(s story, w *keyturnapi.RotationPasswords) string {
 		return "valid until " + moment(*w.OldPasswordUntil)
 	case s.Strategy == rotation.StrategyDualPassword && s.Outcome == outcomeSucceeded:
 		return "ended by a later rotation"
+	case s.Strategy == rotation.StrategyAlternatingUsers && s.Outcome == outcomeSucceeded:
+		return "valid until the next rotation, when it is its user's turn"
 	case s.Outcome == outcomeSucceeded:
 		return "ended by setSecret"
 	}

@@ -149,6 +149,25 @@ func TestTimelinePageOfManyAttempts(t *testing.T) {
 	}
 }
 
+// TestTimelineOfAlternatingUsers: each has its own password, which setSecret of the
+// other does not end.
+func TestTimelineOfAlternatingUsers(t *testing.T) {
+	for _, retires := range []bool{false, true} {
+		r := &recorded{at: pageStart}
+		r.step("v", "rotation", "setSecret", 1, time.Second, "").Strategy = "AlternatingUsers"
+		r.step("v", "rotation", "finishSecret", 1, time.Second, "")
+		want := "valid until the next rotation, when it is its user's turn"
+		if retires {
+			r.step("v", "retirement", "retireSecret", 1, time.Second, "")
+			want = "ended by retireSecret at " + moment(r.at)
+		}
+		f := draw(storiesOf(group(r.runs, r.at))[0], "f", nil, r.at)
+		if f.Old != want || f.Lives[0].Open == retires {
+			t.Errorf("the old password is %s; its life goes on: %v", f.Old, f.Lives[0].Open)
+		}
+	}
+}
+
 func TestMicros(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 µs", 999: "999 µs", 14210: "14.2 ms", 1_500_000: "1.5 s", 90_000_000: "90.0 s", 3_661_000_000: "1h1m1s"} {
 		if got := micros(n); got != want {
