@@ -1,7 +1,8 @@
 // Package keyturnapi holds what a keyturn server answers beyond the AWS APIs:
-// the record of each rotation, access keys, and the clock of a server in dev
-// mode. The operations are JSON 1.1 requests with the target prefix "keyturn.", signed
-// like every other request.
+// the record of each rotation, why it is planned as it is, the end of an old
+// password, access keys, encryption keys, and the clock of a server in dev mode. The
+// operations are JSON 1.1 requests with the target prefix "keyturn.", signed like
+// every other request.
 package keyturnapi
 
 import "time"
@@ -15,9 +16,9 @@ type RotationRun struct {
 	Started    time.Time  `json:"Started"`              // UTC
 	Ended      *time.Time `json:"Ended,omitempty"`      // absent while the step runs
 	Outcome    string     `json:"Outcome"`              // running, succeeded, failed, abandoned, interrupted
-	ErrorClass string     `json:"ErrorClass,omitempty"` // dns, tcp, tls, auth, privilege, policy, timeout, api
+	ErrorClass string     `json:"ErrorClass,omitempty"` // a rotation.Class
 	Error      string     `json:"Error,omitempty"`      // what went wrong; never holds a value
-	Strategy   string     `json:"Strategy,omitempty"`   // SingleUser or DualPassword
+	Strategy   string     `json:"Strategy,omitempty"`   // SingleUser, DualPassword or AlternatingUsers
 	// ExposureMicros is how long, at most, the database refused the value of
 	// AWSCURRENT, in microseconds. It is told by the step that ended that: setSecret
 	// where the change is committed together with the promotion, else finishSecret.
