@@ -12,13 +12,15 @@ import (
 // key, in the form that AWS_SHARED_CREDENTIALS_FILE names.
 func (s *Server) CredentialsFile() string { return filepath.Join(s.folder, credentialsFile) }
 
-// openCredentials writes that file if it is not there, as long as the key exists.
+// openCredentials writes that file if it is not there, or empty after a power cut,
+// as long as the key exists.
 func (s *Server) openCredentials(ctx context.Context) error {
 	id, c, err := s.accessKeys.First(ctx)
 	if err != nil || id == "" {
 		return err
 	}
-	if _, err := os.Stat(s.CredentialsFile()); !errors.Is(err, os.ErrNotExist) {
+	info, err := os.Stat(s.CredentialsFile())
+	if err == nil && info.Size() > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\nregion = %s\n", id, c.Secret, DefaultRegion)

@@ -81,6 +81,21 @@ func TestSecretsSurviveARestart(t *testing.T) {
 	}
 }
 
+// A power cut may leave a file that is empty.
+func TestEmptyCredentialsFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	server := mustOpen(t, dir)
+	path := server.CredentialsFile()
+	before, err := os.ReadFile(path)
+	if err := errors.Join(err, server.Close(), os.Truncate(path, 0)); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, dir)
+	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+		t.Error("the file was not written again")
+	}
+}
+
 // What lies on the disk gives nothing away, and nobody else may read it.
 func TestFilesOnDisk(t *testing.T) {
 	const plaintext = "Correct.Horse_Battery_Staple"
