@@ -334,13 +334,15 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// An administrator and a policy with conditions are decided without allocating.
+// An administrator and a policy with conditions are decided without allocating. The
+// race detector makes a sync.Pool drop a quarter of what it is given, by chance: so
+// there are many runs.
 func TestCheckDoesNotAllocate(t *testing.T) {
 	c := userOf(own, may(t, "Allow", "secretsmanager:Get*", "*", `{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"},"StringLike":{"aws:username":"a*"}}`))
 	for _, c := range []Caller{c, {Principal: Administrator(own)}} {
 		res := Resource{ARN: secretOf(own)}
 		var g Guard
-		n := testing.AllocsPerRun(100, func() {
+		n := testing.AllocsPerRun(10_000, func() {
 			if err := g.Check(context.Background(), c, getter, res); err != nil {
 				t.Fatal(err)
 			}
