@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -52,7 +55,10 @@ func (s *session) inTransaction(ctx context.Context, pair string, act func() err
 // name. It refuses what only an administrator can decide.
 func (s *session) setUp(ctx context.Context, have role, from rotation.Login, to string) (string, error) {
 	if have.actsAs != "" {
-		return have.actsAs, s.mayOwn(ctx, have)
+		if err := s.mayOwn(ctx, have); err != nil {
+			return "", err
+		}
+		return have.actsAs, s.mayAct(ctx, to, have.actsAs)
 	}
 	owner, err := s.mayStandFor(ctx, have, to)
 	if err != nil {
@@ -83,6 +89,16 @@ func (s *session) mayOwn(ctx context.Context, login role) error {
 		return unready("%s acts as %s, which can log in, and so could change its password", login.name, owner.name)
 	}
 	return tooMighty(owner, s.from16())
+}
+
+// mayAct refuses a role that has yet to act as the owner, and would leave behind what it
+// has of its own: a mending of the ownership has not come to its end.
+func (s *session) mayAct(ctx context.Context, to, owner string) error {
+	other, err := s.readRole(ctx, to)
+	if err == nil && other.depends && other.actsAs != owner {
+		err = unready("%s has objects or grants of its own", other.name)
+	}
+	return err
 }
 
 // provenPassword returns the password of a login if it is valid: one that is
@@ -224,17 +240,41 @@ func (s *session) run(ctx context.Context, statements []string) error {
 		if err := s.exec(ctx, each); err != nil {
 			return s.lacks(err, each)
 		}
+		if s.withheld != "" {
+			return rotation.Errorf(rotation.ClassPrivilege, "%s: the server has given nothing, %q; the object's owner, or a superuser, must do that", each, s.withheld)
+		}
 	}
 	return nil
 }
 
+// heed keeps the warning that is all that the server says to a GRANT of what the session
+// may not pass on (SQLSTATE 01007, privilege_not_granted).
+func (s *session) heed(_ *pgconn.PgConn, n *pgconn.Notice) {
+	if n.Code == "01007" {
+		s.withheld = n.Message
+	}
+}
+
 // lacks says which statement failed, and for want of which privilege.
 func (s *session) lacks(err error, statement string) error {
-	if rotation.ClassOf(err) != rotation.ClassPrivilege {
+	switch {
+	case rotation.ClassOf(err) != rotation.ClassPrivilege:
 		return fmt.Errorf("%s: %w", redacted(statement), err)
+	case !onRoles(statement):
+		return rotation.Errorf(rotation.ClassPrivilege, "%s: the object's owner, or a superuser, must do that: %w", statement, err)
 	}
 	admin := quoted(s.login.Username)
 	return rotation.Errorf(rotation.ClassPrivilege,
 		"%s: the administrator needs CREATEROLE (ALTER ROLE %s CREATEROLE), from PostgreSQL 16 on ADMIN OPTION on the roles (GRANT … TO %s WITH ADMIN OPTION), and for REPLICATION to be a superuser or to have it: %w",
 		redacted(statement), admin, admin, err)
+}
+
+// onRoles tells statements about roles from those about what belongs to them.
+func onRoles(statement string) bool {
+	for _, begin := range []string{"ALTER ROLE ", "CREATE ROLE ", `GRANT "`, `REVOKE "`} {
+		if strings.HasPrefix(statement, begin) {
+			return true
+		}
+	}
+	return false
 }

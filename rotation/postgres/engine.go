@@ -115,6 +115,8 @@ func address(l rotation.Login) (host string, port uint16) {
 type session struct {
 	conn  *pgx.Conn
 	login rotation.Login
+	// withheld is the server's warning about a GRANT that had no effect.
+	withheld string
 }
 
 // SetPassword implements rotation.Session. One simple query holds the whole

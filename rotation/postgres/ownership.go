@@ -4,7 +4,6 @@ import (
 	"context"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -86,7 +85,7 @@ func (s *session) plan(ctx context.Context, t rotation.Turns) ([]phase, error) {
 	}
 	phases := []phase{members}
 	for _, login := range p.moving() {
-		moved, err := s.movePhases(ctx, login, p.owner)
+		moved, err := s.movePhases(ctx, login, p)
 		if err != nil {
 			return nil, err
 		}
@@ -152,6 +151,17 @@ func (p pairing) moving() (all []role) {
 	return all
 }
 
+// becoming is the role that has what the owner will have before anything is moved:
+// the owner, the login that gives its place to it, or none yet.
+func (p pairing) becoming() role {
+	for _, r := range p.logins {
+		if p.stands(r) {
+			return r
+		}
+	}
+	return p.owner
+}
+
 func (s *session) membersPhase(p pairing, t rotation.Turns) (phase, error) {
 	all := phase{database: p.home, reason: "an owner role " + quoted(p.owner.name) + " that cannot log in, and the logins as its members"}
 	made := p.owner.oid != 0
@@ -168,6 +178,9 @@ func (s *session) membersPhase(p pairing, t rotation.Turns) (phase, error) {
 		case !made:
 			all.statements = append(all.statements, "CREATE ROLE "+quoted(p.owner.name)+" NOLOGIN")
 			made = true
+		}
+		if r.actsAs != p.owner.name {
+			all.statements = append(all.statements, s.passOnMemberships(r, p)...)
 		}
 		if r.isMember(p.owner.name) {
 			continue
@@ -199,7 +212,7 @@ func passwordOf(r role, t rotation.Turns) string {
 }
 
 // movePhases moves what a login has, in each database.
-func (s *session) movePhases(ctx context.Context, r, owner role) ([]phase, error) {
+func (s *session) movePhases(ctx context.Context, r role, p pairing) ([]phase, error) {
 	databases, err := s.databases(ctx, r)
 	if err != nil {
 		return nil, err
@@ -210,71 +223,55 @@ func (s *session) movePhases(ctx context.Context, r, owner role) ([]phase, error
 			return nil, rotation.Errorf(rotation.ClassPrivilege, "%s has objects or grants in the database %s: GRANT CONNECT ON DATABASE %s TO %s",
 				r.name, d.name, quoted(d.name), quoted(s.login.Username))
 		}
-		statements, err := s.moveStatements(ctx, d.name, r, owner)
+		statements, err := s.moveStatements(ctx, d.name, r, p)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, phase{d.name, "what " + r.name + " owns or was granted becomes " + owner.name + "'s", statements})
+		all = append(all, phase{d.name, "what " + r.name + " owns or was granted becomes " + p.owner.name + "'s", statements})
 	}
 	return all, nil
 }
 
 // moveStatements hand over what is granted and owned. An administrator that is
 // no superuser must be a member of both roles meanwhile.
-func (s *session) moveStatements(ctx context.Context, name string, r, owner role) ([]string, error) {
+func (s *session) moveStatements(ctx context.Context, name string, r role, p pairing) ([]string, error) {
 	there, err := s.in(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer there.Close()
-	all, err := there.handOver(ctx, r, owner)
+	if err := there.mappingsPass(ctx, r, p.becoming()); err != nil {
+		return nil, err
+	}
+	all, err := there.handOver(ctx, r, p)
 	if err != nil {
 		return nil, err
 	}
 	owned, err := there.ownedBy(ctx, r)
-	if err != nil || !slices.ContainsFunc(owned, reassignable) {
+	if err != nil {
+		return nil, err
+	}
+	var asOwner []string
+	if slices.ContainsFunc(owned, reassignable) {
+		asOwner = append(asOwner, "REASSIGN OWNED BY "+quoted(r.name)+" TO "+quoted(p.owner.name))
+	}
+	last, err := there.nameTheOwner(ctx, r, p)
+	if err != nil || len(asOwner)+len(last) == 0 {
 		return all, err
 	}
-	all = append(all, "REASSIGN OWNED BY "+quoted(r.name)+" TO "+quoted(owner.name))
+	return s.asMember(ctx, slices.Concat(all, asOwner, last), r.name, p.owner.name)
+}
+
+// asMember makes the administrator a member of roles before statements, unless it is
+// one, and takes that back after them.
+func (s *session) asMember(ctx context.Context, all []string, roles ...string) ([]string, error) {
 	admin, err := s.readRole(ctx, s.login.Username)
 	if err != nil || admin.super {
 		return all, err
 	}
-	for _, each := range []string{r.name, owner.name} {
+	for _, each := range roles {
 		if !admin.isMember(each) {
 			all = append([]string{s.grantTo(each, admin.name)}, append(all, "REVOKE "+quoted(each)+" FROM "+quoted(admin.name))...)
-		}
-	}
-	return all, nil
-}
-
-// reassignable leaves out what REASSIGN OWNED does.
-func reassignable(object string) bool {
-	return strings.HasPrefix(object, "owns ") && !strings.HasPrefix(object, "owns default acl ")
-}
-
-// handOver gives the owner what a login was granted, and takes it from the
-// login, which has it as a member. What the session may not take stays, and
-// does no harm.
-func (s *session) handOver(ctx context.Context, r, owner role) ([]string, error) {
-	grants, err := s.grantedTo(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	var has []granted
-	if owner.oid != 0 {
-		if has, err = s.grantedTo(ctx, owner); err != nil {
-			return nil, err
-		}
-	}
-	var all []string
-	for _, g := range grants {
-		becomes := slices.Contains([]string{owner.name, baseOf(r.name), baseOf(r.name) + rotation.CloneSuffix}, g.owner)
-		if !becomes && !slices.ContainsFunc(has, func(h granted) bool { return h.to("") == g.to("") }) {
-			all = append(all, g.to(owner.name))
-		}
-		if g.mine {
-			all = append(all, g.from(r.name))
 		}
 	}
 	return all, nil

@@ -96,11 +96,13 @@ func (s *session) databases(ctx context.Context, r role) ([]database, error) {
 func (s *session) in(ctx context.Context, name string) (*session, error) {
 	cfg := s.conn.Config().Copy()
 	cfg.Database = name
+	other := &session{login: s.login}
+	cfg.OnNotice = other.heed
 	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, loginError(ctx, err, s.login)
 	}
-	other := &session{conn: c, login: s.login}
+	other.conn = c
 	if err := other.settle(ctx); err != nil {
 		_ = other.Close()
 		return nil, err
@@ -136,12 +138,12 @@ func (s *session) linesIn(ctx context.Context, d database, r role) ([]string, er
 	return lines, nil
 }
 
-// ownedBy names what belongs to a role in this database, and the policies that
-// name it.
+// ownedBy names what belongs to a role in this database, and the policies and default
+// privileges that name it.
 func (s *session) ownedBy(ctx context.Context, r role) ([]string, error) {
 	rows, err := s.conn.Query(ctx, `SELECT CASE deptype WHEN 'o' THEN 'owns ' ELSE 'is named by ' END || o.type || ' ' || o.identity
 		FROM pg_shdepend d, pg_identify_object(d.classid, d.objid, d.objsubid) o
-		WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND deptype IN ('o', 'r')
+		WHERE refclassid = 'pg_authid'::regclass AND refobjid = $1 AND (deptype IN ('o', 'r') OR deptype = 'a' AND classid = 'pg_default_acl'::regclass)
 		AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 		AND (dbid <> 0 OR classid <> 'pg_database'::regclass OR o.identity = pg_catalog.quote_ident(current_database()))
 		ORDER BY 1`, r.oid)
@@ -157,6 +159,7 @@ type granted struct {
 	privilege, on string
 	option        bool
 	owner         string // of the object
+	public        bool   // everybody has it
 	mine          bool   // the session may take it back: it can act as the object's owner, who gave it
 }
 
@@ -196,13 +199,14 @@ var acls = strings.Join([]string{
 // owns.
 func (s *session) grantedTo(ctx context.Context, r role) ([]granted, error) {
 	rows, err := s.conn.Query(ctx, `SELECT a.privilege_type || COALESCE(' (' || pg_catalog.quote_ident(part) || ')', ''), name, bool_or(a.is_grantable),
-			pg_get_userbyid(o.owner), bool_and(a.grantor = o.owner AND pg_has_role(o.owner, 'USAGE'))
+			pg_get_userbyid(o.owner), bool_or(EXISTS (SELECT FROM aclexplode(o.acl) p WHERE p.grantee = 0 AND p.privilege_type = a.privilege_type)),
+			bool_and(a.grantor = o.owner AND pg_has_role(o.owner, 'USAGE'))
 		FROM (`+acls+`) o, aclexplode(o.acl) a WHERE a.grantee = $1 AND o.owner <> $1 GROUP BY 1, 2, o.owner ORDER BY 2, 1`, r.oid)
 	if err != nil {
 		return nil, statementError(ctx, err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (g granted, err error) {
-		return g, row.Scan(&g.privilege, &g.on, &g.option, &g.owner, &g.mine)
+		return g, row.Scan(&g.privilege, &g.on, &g.option, &g.owner, &g.public, &g.mine)
 	})
 	return all, statementError(ctx, err)
 }

@@ -1,0 +1,91 @@
+package rotationtest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// TestMendOwnershipPassesEverythingOn: what the clone alone had reaches its sessions in
+// other ways than by grants and ownership, too. They would see no rows of a table whose
+// policy names the clone, nothing of what a role lets its members see, and nothing that
+// others make from then on.
+func TestMendOwnershipPassesEverythingOn(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	w.oldWay("postgres")
+	app, clone := w.first.Username, w.clone()
+	team, reader := app+"_team", app+"_reader"
+	w.sql("CREATE ROLE %s", team)
+	w.sql("CREATE ROLE %s", reader)
+	w.t.Cleanup(func() {
+		w.can(w.administrator(), "postgres", "DROP OWNED BY "+team+", "+reader, "DROP ROLE "+team+", "+reader)
+	})
+	w.can(w.administrator(), "postgres", "GRANT "+team+" TO "+clone,
+		w.named("CREATE TABLE THEIRS.ours (n int)"), w.named("GRANT SELECT ON THEIRS.ours TO "+team),
+		w.named("CREATE TABLE THEIRS.rows AS SELECT 1 n"), w.named("GRANT SELECT ON THEIRS.rows TO "+app+", "+clone),
+		w.named("ALTER TABLE THEIRS.rows ENABLE ROW LEVEL SECURITY"), w.named("CREATE POLICY p ON THEIRS.rows TO "+clone+", "+team+" USING (true)"),
+		w.named("GRANT CREATE ON SCHEMA THEIRS TO "+team), w.named("GRANT USAGE ON SCHEMA S TO "+reader),
+		"ALTER DEFAULT PRIVILEGES FOR ROLE "+team+" GRANT SELECT ON TABLES TO "+clone,
+		"ALTER DEFAULT PRIVILEGES FOR ROLE "+clone+" GRANT SELECT ON TABLES TO "+reader)
+	w.check(w.mend())
+
+	second := w.first
+	second.Username, second.Password = clone, "Second_1aA"
+	w.can(w.administrator(), "postgres", "SET ROLE "+team, w.named("CREATE TABLE THEIRS.later (n int)"))
+	w.can(second, "postgres", w.named("SELECT * FROM THEIRS.ours"), w.named("SELECT * FROM THEIRS.later"),
+		w.named("DO $$ BEGIN IF (SELECT count(*) FROM THEIRS.rows ) <> 1 THEN RAISE 'no rows'; END IF; END $$"))
+	w.can(second, "postgres", w.named("CREATE TABLE S.later (n int)"))
+	w.can(w.administrator(), "postgres", "SET ROLE "+reader, w.named("SELECT * FROM S.later"))
+	w.mended("postgres")
+}
+
+// TestMendOwnershipOfWhatTheAdminMayNotGive: the server answers such a GRANT with a
+// warning. Nobody loses anything, neither then nor by a rotation that comes before the
+// next attempt.
+func TestMendOwnershipOfWhatTheAdminMayNotGive(t *testing.T) {
+	admin := newWorld(t, dbserver.Postgres, plain)
+	w := newTurns(t, dbserver.Postgres)
+	w.oldWay("postgres")
+	name := admin.first.Username
+	w.mayAlter(name, w.first.Username, w.clone())
+	w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, name, admin.first.Password))
+	if err := w.mend(); rotation.ClassOf(err) != rotation.ClassPrivilege || !strings.Contains(err.Error(), "GRANT ") || !strings.Contains(err.Error(), "owner, or a superuser") {
+		t.Errorf("mended: %v", err)
+	}
+	second := w.first
+	second.Username, second.Password = w.clone(), "Second_1aA"
+	w.can(second, "postgres", w.named("SELECT n FROM THEIRS.t"), w.named("SELECT * FROM S.of_clone"))
+	w.store.begin(secretID, "version-1")
+	w.must("version-1", rotation.StepCreate)
+	w.refused("version-1", rotation.StepSet, rotation.ClassPolicy, "--fix-ownership")
+	w.can(second, "postgres", w.named("SELECT n FROM THEIRS.t"), w.named("SELECT * FROM S.of_clone"))
+
+	owner := w.first.Username + "_owner"
+	w.can(w.administrator(), "postgres", w.named("GRANT USAGE ON SCHEMA THEIRS TO "+owner), w.named("GRANT SELECT (n) ON THEIRS.t TO "+owner))
+	w.check(w.mend())
+	w.mended("postgres")
+}
+
+// TestMendOwnershipOfUserMappings: their passwords are not copied, so whoever has one that
+// the other user lacks is told so before anything has changed.
+func TestMendOwnershipOfUserMappings(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	w.oldWay("postgres")
+	server := w.first.Username + "_server"
+	w.t.Cleanup(func() { w.sql("DROP FOREIGN DATA WRAPPER %s CASCADE", server) })
+	w.sql("CREATE FOREIGN DATA WRAPPER %s", server)
+	w.sql("CREATE SERVER %[1]s FOREIGN DATA WRAPPER %[1]s", server)
+	w.sql("CREATE USER MAPPING FOR %s SERVER %s", w.clone(), server)
+	if err := w.mend(); rotation.ClassOf(err) != rotation.ClassPolicy || !strings.Contains(err.Error(), "CREATE USER MAPPING FOR") {
+		t.Errorf("mended: %v", err)
+	}
+	if r := w.rights(w.first.Username + "_owner"); len(r) > 0 {
+		t.Error("something has changed")
+	}
+	w.sql("CREATE USER MAPPING FOR %s SERVER %s", w.first.Username, server)
+	w.check(w.mend())
+	w.mended("postgres")
+}
