@@ -79,16 +79,38 @@ func (s *session) setUp(ctx context.Context, have role, from rotation.Login, to 
 }
 
 // mayOwn refuses an owner role through which a login could change the other's
-// password.
+// password, and one that the login is set to act as but may not: then its sessions
+// have what is its own, which a copy would not.
 func (s *session) mayOwn(ctx context.Context, login role) error {
 	owner, err := s.readRole(ctx, login.actsAs)
 	if err != nil {
 		return err
 	}
-	if owner.login {
+	acts, err := s.mayBecome(ctx, login, owner)
+	if err != nil {
+		return err
+	}
+	switch {
+	case owner.oid == 0:
+		return rotation.Errorf(rotation.ClassPolicy, "%s is set to act as the role %s, which is not there: CREATE ROLE %[3]s, and GRANT %[3]s TO %[4]s, or ALTER ROLE %[4]s RESET role",
+			login.name, owner.name, quoted(owner.name), quoted(login.name))
+	case !acts:
+		return rotation.Errorf(rotation.ClassPolicy, "%s is set to act as %s, but may not: %s, or ALTER ROLE %s RESET role",
+			login.name, owner.name, s.grantTo(owner.name, login.name), quoted(login.name))
+	case owner.login:
 		return unready("%s acts as %s, which can log in, and so could change its password", login.name, owner.name)
 	}
 	return tooMighty(owner, s.from16())
+}
+
+// mayBecome tells whether a login may SET ROLE to another role.
+func (s *session) mayBecome(ctx context.Context, login, other role) (may bool, err error) {
+	privilege := "MEMBER"
+	if s.from16() {
+		privilege = "SET"
+	}
+	err = s.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE oid = $2 AND pg_has_role($1::oid, oid, $3))", login.oid, other.oid, privilege).Scan(&may)
+	return may, statementError(ctx, err)
 }
 
 // mayAct refuses a role that has yet to act as the owner, and would leave behind what it
@@ -212,13 +234,26 @@ func (s *session) levelStatements(have, want role, owner string) (all []string) 
 func (s *session) levelMemberships(have, want role) (all []string) {
 	for _, m := range have.members {
 		if !slices.Contains(want.members, m) {
-			all = append(all, "REVOKE "+quoted(m.of)+" FROM "+quoted(have.name))
+			all = append(all, s.revokeMembership(have, m.of)...)
 		}
 	}
 	for _, m := range want.members {
 		if !slices.Contains(have.members, m) {
 			all = append(all, s.grantMembership(m, have.name))
 		}
+	}
+	return all
+}
+
+// revokeMembership takes a role back. From PostgreSQL 16 on each grant of it is its
+// giver's; those that the session may not take back stay.
+func (s *session) revokeMembership(have role, of string) (all []string) {
+	statement := "REVOKE " + quoted(of) + " FROM " + quoted(have.name)
+	if !s.from16() {
+		return []string{statement}
+	}
+	for _, giver := range have.givers[of] {
+		all = append(all, statement+" GRANTED BY "+quoted(giver))
 	}
 	return all
 }

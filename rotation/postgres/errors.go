@@ -71,6 +71,10 @@ func classOf(e *serverError) rotation.Class {
 	if e.code == "08P01" && strings.Contains(e.text, "authentication failed") {
 		return rotation.ClassAuth
 	}
+	// From PostgreSQL 16 on, of whoever has no ADMIN OPTION on a role.
+	if e.code == "XX000" && e.text == "no possible grantors" {
+		return rotation.ClassPrivilege
+	}
 	if class, ok := classes[e.code]; ok {
 		return class
 	}

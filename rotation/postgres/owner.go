@@ -37,6 +37,8 @@ type role struct {
 	depends  bool   // objects, grants or policies name it, in any database
 	members  []membership
 	settings []setting
+
+	givers map[string][]string // from 16 on :: role it is a member of → whose grants the session may take back
 }
 
 // membership is a role that a role has been granted. The last two options are
@@ -75,7 +77,7 @@ func (s *session) readRole(ctx context.Context, name string) (role, error) {
 	if err != nil {
 		return r, statementError(ctx, err)
 	}
-	if r.members, err = s.readMemberships(ctx, r.oid); err != nil {
+	if err = s.readMemberships(ctx, &r); err != nil {
 		return r, err
 	}
 	if r.settings, err = s.readSettings(ctx, r.oid); err != nil {
@@ -91,20 +93,26 @@ func (s *session) readRole(ctx context.Context, name string) (role, error) {
 	return r, nil
 }
 
-func (s *session) readMemberships(ctx context.Context, oid uint32) ([]membership, error) {
-	options := "true, true"
+// readMemberships reads the roles that a role is a member of.
+func (s *session) readMemberships(ctx context.Context, r *role) error {
+	options := "true, true, '{}'::text[]"
 	if s.from16() {
-		options = "bool_or(inherit_option), bool_or(set_option)"
+		options = `bool_or(inherit_option), bool_or(set_option),
+			array_agg(pg_get_userbyid(grantor)) FILTER (WHERE pg_has_role(grantor, 'USAGE') AND pg_has_role(m.roleid, 'MEMBER WITH ADMIN OPTION'))`
 	}
 	rows, err := s.conn.Query(ctx, `SELECT r.rolname, bool_or(admin_option), `+options+`
-		FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE m.member = $1 GROUP BY r.rolname ORDER BY 1`, oid)
+		FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE m.member = $1 GROUP BY r.rolname ORDER BY 1`, r.oid)
 	if err != nil {
-		return nil, statementError(ctx, err)
+		return statementError(ctx, err)
 	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m membership, err error) {
-		return m, row.Scan(&m.of, &m.admin, &m.inherit, &m.set)
+	r.givers = map[string][]string{}
+	r.members, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m membership, err error) {
+		var givers []string
+		err = row.Scan(&m.of, &m.admin, &m.inherit, &m.set, &givers)
+		r.givers[m.of] = givers
+		return m, err
 	})
-	return all, statementError(ctx, err)
+	return statementError(ctx, err)
 }
 
 func (s *session) readSettings(ctx context.Context, oid uint32) ([]setting, error) {

@@ -57,6 +57,12 @@ func (r role) lines() (lines []string) {
 		if m.admin {
 			line += " WITH ADMIN OPTION"
 		}
+		if !m.inherit {
+			line += " WITH INHERIT FALSE"
+		}
+		if !m.set {
+			line += " WITH SET FALSE"
+		}
 		lines = append(lines, line)
 	}
 	for _, each := range r.settings {

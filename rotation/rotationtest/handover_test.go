@@ -89,3 +89,55 @@ func TestMendOwnershipOfUserMappings(t *testing.T) {
 	w.check(w.mend())
 	w.mended("postgres")
 }
+
+// TestRoleThatAUserMayNotActAs: its sessions get a warning, and act as the user itself,
+// with what it has. A copy would have nothing.
+func TestRoleThatAUserMayNotActAs(t *testing.T) {
+	for _, tc := range []struct{ name, make string }{
+		{"gone", ""},
+		{"not granted", "CREATE ROLE %s"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newTurns(t, dbserver.Postgres)
+			role := w.first.Username + "_role"
+			w.sql("CREATE ROLE %s", role)
+			w.sql("ALTER ROLE %s SET role = %s", w.first.Username, role)
+			w.sql("DROP ROLE %s", role)
+			if tc.make != "" {
+				w.sql(tc.make, role)
+				w.t.Cleanup(func() { w.sql("DROP ROLE %s", role) })
+			}
+			w.store.begin(secretID, "version-1")
+			w.must("version-1", rotation.StepCreate)
+			w.refused("version-1", rotation.StepSet, rotation.ClassPolicy, "GRANT")
+			w.wantIn("after the refusal", "AWSCURRENT")
+		})
+	}
+}
+
+// TestMembershipsOfOtherGivers: from PostgreSQL 16 on an administrator may neither take
+// back nor pass on what a superuser has given. What it may not take back does no harm;
+// what it may not pass on is named.
+func TestMembershipsOfOtherGivers(t *testing.T) {
+	plainAdmin := newWorld(t, dbserver.Postgres, plain)
+	w := newTurns(t, dbserver.Postgres)
+	w.mayAlter(plainAdmin.first.Username, w.first.Username)
+	w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, plainAdmin.first.Username, plainAdmin.first.Password))
+	w.grant()
+	team := w.first.Username + "_team"
+	w.sql("CREATE ROLE %s", team)
+	w.t.Cleanup(func() { w.sql("DROP ROLE %s", team) })
+	w.rotate("version-1")
+	w.sql("GRANT %s TO %s", team, w.first.Username)
+	w.rotate("version-2")
+	w.wantIn("after the rotation", "AWSCURRENT", "AWSPREVIOUS")
+	if !strings.Contains(strings.Join(w.rights(w.first.Username), "\n"), "member of \""+team) {
+		return // before PostgreSQL 16 it was taken back
+	}
+	w.store.begin(secretID, "version-3")
+	w.must("version-3", rotation.StepCreate)
+	w.refused("version-3", rotation.StepSet, rotation.ClassPrivilege, "WITH ADMIN OPTION")
+	w.mayAlter(plainAdmin.first.Username, team)
+	w.rotate("version-3")
+	w.wantIn("after the GRANT", "AWSCURRENT", "AWSPREVIOUS")
+}
