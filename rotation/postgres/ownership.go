@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 
@@ -259,22 +260,33 @@ func (s *session) moveStatements(ctx context.Context, name string, r role, p pai
 	if err != nil || len(asOwner)+len(last) == 0 {
 		return all, err
 	}
-	return s.asMember(ctx, slices.Concat(all, asOwner, last), r.name, p.owner.name)
+	return s.asMember(ctx, slices.Concat(all, asOwner, last), r, p)
 }
 
-// asMember makes the administrator a member of roles before statements, unless it is
-// one, and takes that back after them.
-func (s *session) asMember(ctx context.Context, all []string, roles ...string) ([]string, error) {
+// asMember makes the administrator a member of the login and the owner before
+// statements, unless it is one, and after them what it was before.
+func (s *session) asMember(ctx context.Context, all []string, r role, p pairing) ([]string, error) {
 	admin, err := s.readRole(ctx, s.login.Username)
 	if err != nil || admin.super {
 		return all, err
 	}
-	for _, each := range roles {
-		if !admin.isMember(each) {
-			all = append([]string{s.grantTo(each, admin.name)}, append(all, "REVOKE "+quoted(each)+" FROM "+quoted(admin.name))...)
+	// What is granted of a login that gives its place to the owner is the owner's then.
+	for _, each := range []struct{ now, then string }{{r.name, r.name}, {p.becoming().name, p.owner.name}} {
+		if !admin.isMember(each.now) {
+			all = append([]string{s.grantTo(each.then, admin.name)}, append(all, s.asBefore(admin, each.now, each.then))...)
 		}
 	}
 	return all, nil
+}
+
+// asBefore gives the administrator back what it had of a role.
+func (s *session) asBefore(admin role, now, then string) string {
+	for _, m := range admin.members {
+		if m.of == now && slices.Contains(admin.givers[now], admin.name) {
+			return fmt.Sprintf("GRANT %s TO %s WITH INHERIT %t, SET %t", quoted(then), quoted(admin.name), m.inherit, m.set)
+		}
+	}
+	return "REVOKE " + quoted(then) + " FROM " + quoted(admin.name)
 }
 
 // actPhase comes last: until then the logins act as themselves.

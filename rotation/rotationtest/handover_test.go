@@ -69,6 +69,29 @@ func TestMendOwnershipOfWhatTheAdminMayNotGive(t *testing.T) {
 	w.mended("postgres")
 }
 
+// TestMendOwnershipLeavesTheAdminItsRoles: it becomes a member of the roles for a moment,
+// and may have been one before, in its own way.
+func TestMendOwnershipLeavesTheAdminItsRoles(t *testing.T) {
+	admin := newWorld(t, dbserver.Postgres, plain)
+	w := newTurns(t, dbserver.Postgres)
+	name := admin.first.Username
+	w.mayAlter(name, w.first.Username)
+	w.oldWay()
+	w.mayAlter(name, w.clone())
+	second := w.first
+	second.Username, second.Password = w.clone(), "Second_1aA"
+	w.can(second, "postgres", "SELECT lo_create(0)")
+	w.t.Cleanup(func() {
+		w.can(w.administrator(), "postgres", "SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE pg_get_userbyid(lomowner) LIKE '"+w.first.Username+"%'")
+	})
+	w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, name, admin.first.Password))
+	w.can(admin.first, "postgres", "GRANT "+w.first.Username+" TO "+name)
+	w.can(admin.first, "postgres", "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN EXECUTE 'GRANT "+w.clone()+" TO "+name+" WITH INHERIT FALSE'; END IF; END $$")
+	w.check(w.mend())
+	w.can(admin.first, "postgres", "SET ROLE "+w.first.Username+"_owner")
+	w.can(admin.first, "postgres", "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN SET ROLE "+w.clone()+"; END IF; END $$")
+}
+
 // TestMendOwnershipOfUserMappings: their passwords are not copied, so whoever has one that
 // the other user lacks is told so before anything has changed.
 func TestMendOwnershipOfUserMappings(t *testing.T) {
