@@ -64,7 +64,7 @@ type Explanation struct {
 	Sessions  []OpenSession // of the user
 	Hidden    string        // which sessions cannot be seen; empty: none
 	// Untouched says which accounts of the same user, for logins from other hosts,
-	// keep the password that they have; empty: none.
+	// keep the password that they have, or what else may keep it; empty: nothing.
 	Untouched string
 }
 

@@ -67,8 +67,9 @@ func classify(ctx context.Context, err error) (rotation.Class, error) {
 }
 
 func classOf(e *serverError) rotation.Class {
-	// PgBouncer before 1.21 answers a wrong password in this way.
-	if e.code == "08P01" && strings.Contains(e.text, "authentication failed") {
+	// PgBouncer before 1.21 answers a wrong password in this way, and a role that is
+	// not there yet.
+	if e.code == "08P01" && (strings.Contains(e.text, "authentication failed") || e.text == "no such user") {
 		return rotation.ClassAuth
 	}
 	// From PostgreSQL 16 on, of whoever has no ADMIN OPTION on a role.

@@ -34,11 +34,16 @@ func (s *session) Explain(ctx context.Context, user, strategy string) (rotation.
 func (s *session) survey(ctx context.Context, x *rotation.Explanation) error {
 	var version string
 	var replica bool
-	err := s.conn.QueryRow(ctx, "SELECT current_setting('server_version'), pg_is_in_recovery()").Scan(&version, &replica)
+	var pid uint32
+	err := s.conn.QueryRow(ctx, "SELECT current_setting('server_version'), pg_is_in_recovery(), pg_backend_pid()").Scan(&version, &replica, &pid)
 	if err != nil {
 		return statementError(ctx, err)
 	}
 	x.Server = "PostgreSQL " + version
+	if pid != s.conn.PgConn().PID() {
+		x.Server += " behind a pooler"
+		x.Untouched = "the pooler refuses the new password unless it asks the server for passwords (PgBouncer: auth_query, and no line for the user in auth_file)"
+	}
 	if replica {
 		x.Obstacles = append(x.Obstacles, "the server is a replica, which cannot change passwords: name the writer's endpoint as host")
 	}

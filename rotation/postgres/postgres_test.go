@@ -22,6 +22,9 @@ func TestClasses(t *testing.T) {
 	}{
 		{server("28P01", "password authentication failed for user"), rotation.ClassAuth},
 		{server("08P01", "SASL authentication failed"), rotation.ClassAuth},
+		{server("08P01", "no such user"), rotation.ClassAuth},
+		{server("08P01", "no such database: shop"), rotation.ClassDatabase},
+		{server("XX000", "no possible grantors"), rotation.ClassPrivilege},
 		{server("08P01", "protocol violation"), rotation.ClassDatabase},
 		{server("28000", "no pg_hba.conf entry for host"), rotation.ClassPrivilege},
 		{server("42501", "permission denied"), rotation.ClassPrivilege},
