@@ -106,7 +106,10 @@ func (f *Function) planOf(ctx context.Context, cur document) (*Plan, error) {
 		p.By = "the administrator of the secret masterarn"
 	}
 	x, ok := session.(Explainer)
-	if !ok {
+	switch {
+	case !ok && len(p.Obstacles) > 0:
+		return nil, Errorf(ClassAuth, "%s", p.Obstacles[0])
+	case !ok:
 		return nil, Errorf(ClassSecret, "the engine %s cannot tell what a rotation would do: %w", cur.login.Engine, ErrNoPlan)
 	}
 	if err := p.explain(ctx, x); err != nil {

@@ -16,3 +16,13 @@ func TestRedisUserThatIsOff(t *testing.T) {
 		w.must("version-1", rotation.StepSet)
 	}
 }
+
+// TestRedisLoginIsTriedBeforeAdoption: there is no plan, but where an administrator makes the
+// change the value of AWSCURRENT is tried all the same.
+func TestRedisLoginIsTriedBeforeAdoption(t *testing.T) {
+	w := newWorld(t, dbserver.Redis, plain)
+	w.addAdmin(w.admin.User, w.admin.Password)
+	w.refused("", rotation.StepPlan, rotation.ClassSecret, rotation.ErrNoPlan.Error())
+	w.sql("ACL SETUSER %s off", w.first.Username)
+	w.refused("", rotation.StepPlan, rotation.ClassAuth, "refuses the value of AWSCURRENT")
+}
