@@ -81,6 +81,18 @@ type guided struct {
 func (e guided) Error() string { return e.err.Error() }
 func (e guided) Unwrap() error { return e.err }
 
+// startError is why a server did not start. Its text is told as it is: the service that
+// may have answered in it is AWS KMS, which the server asks, not one that a command called.
+type startError struct{ err error }
+
+func (e startError) Error() string { return e.err.Error() }
+func (e startError) Unwrap() error { return e.err }
+
+func isStart(err error) bool {
+	_, is := errors.AsType[startError](err)
+	return is
+}
+
 // settle names the true reason of an error that only says that the context
 // ended.
 func (a *app) settle(ctx context.Context, err error) error {
@@ -124,7 +136,7 @@ func message(err error) string {
 	var api smithy.APIError
 	var request *url.Error
 	switch {
-	case isDeploy(err):
+	case isDeploy(err), isStart(err):
 		return err.Error()
 	case errors.As(err, &api) && strings.TrimSpace(api.ErrorMessage()) != "":
 		return fmt.Sprintf("%s (%s)", strings.TrimSpace(api.ErrorMessage()), api.ErrorCode())
@@ -164,7 +176,7 @@ func exitCode(err error) int {
 
 func exitCodeOfAPI(err error) int {
 	var api smithy.APIError
-	if !errors.As(err, &api) {
+	if isStart(err) || !errors.As(err, &api) {
 		return exitFailure
 	}
 	return exitCodeOfCode(api.ErrorCode())
@@ -219,7 +231,7 @@ func hintOfService(err error) string {
 	var network *net.OpError
 	var dns *net.DNSError
 	switch {
-	case isDeploy(err):
+	case isDeploy(err), isStart(err):
 		return "" // its text ends with the way out
 	case errors.As(err, &api):
 		return hintOfMessage(api)

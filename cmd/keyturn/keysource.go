@@ -194,7 +194,7 @@ func readAll(f *os.File) (string, error) {
 func (a *app) openServer(ctx context.Context, c keyturn.Config) (*keyturn.Server, error) {
 	server, err := keyturn.Open(ctx, c)
 	if !errors.Is(err, keyturn.ErrPassphrase) || c.Keys.Passphrase != "" {
-		return server, err
+		return server, ofStart(err)
 	}
 	if !isTerminal(a.stdin) {
 		return nil, guided{err: err, hint: "Name a file that holds it with --key-passphrase-file, or a file descriptor with --key-passphrase-fd."}
@@ -203,5 +203,13 @@ func (a *app) openServer(ctx context.Context, c keyturn.Config) (*keyturn.Server
 	if c.Keys.Passphrase, err = onePassphrase(string(text), err); err != nil {
 		return nil, err
 	}
-	return keyturn.Open(ctx, c)
+	server, err = keyturn.Open(ctx, c)
+	return server, ofStart(err)
+}
+
+func ofStart(err error) error {
+	if err == nil {
+		return nil
+	}
+	return startError{err}
 }
