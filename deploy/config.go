@@ -304,13 +304,16 @@ func (r *reader) node(section, key string) *yaml.Node {
 	return node
 }
 
-// spelling refuses a key of our sections that differs from one of ours only
-// in case, hyphens or underscores: it would be passed over in silence.
+// spelling refuses what would be passed over in silence: a key of our sections that
+// differs from one of ours only in case, hyphens or underscores, and YAML's merge key.
 func (r *reader) spelling() {
 	for _, section := range sections {
 		lines, err := r.doc.Keys(section.name)
 		if r.err == nil {
 			r.err = err
+		}
+		if _, merges := lines["<<"]; merges {
+			r.fail(section.name, "<<", "is a merge key", "write the merged keys out here")
 		}
 		for _, key := range slices.Sorted(maps.Keys(lines)) {
 			i := slices.IndexFunc(section.keys, func(k string) bool { return folded(k) == folded(key) })

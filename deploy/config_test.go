@@ -93,6 +93,7 @@ func TestReadRefuses(t *testing.T) {
 		{"port against endpoint", "  endpoint", "  port: 5432\n  endpoint", 9, "is not the port in rds.endpoint"},
 		{"port out of range", "  endpoint", "  port: 70000\n  endpoint", 9, "from 1 to 65535"},
 		{"key in another case", "instanceClass", "instanceclass", 6, "spell it instanceClass"},
+		{"merge key of another section", "  instanceClass:", "  <<: {port: 1}\n  instanceClass:", 6, "is a merge key"},
 		{"key with underscores", "rotatePasswordInDays", "rotate_password_in_days", 16, "spell it rotatePasswordInDays"},
 		{"section is text", "lambda:\n  functionName: my-rotator", "lambda: x", 10, "is not a mapping"},
 		{"key twice", "  host: old", "  name: a\n  host: old", 16, "stands twice"},
