@@ -169,7 +169,7 @@ func (s *session) standFor(r role, owner, password string) ([]string, error) {
 	if password != "" {
 		verifier, err := newVerifier(password)
 		if err != nil {
-			return nil, fmt.Errorf("the password of %s stays, but must be given again; rotate once by SingleUser: %w", r.name, err)
+			return nil, again(r, err)
 		}
 		access = "PASSWORD '" + verifier + "'"
 	}
@@ -184,6 +184,15 @@ func (s *session) standFor(r role, owner, password string) ([]string, error) {
 		statements = append(statements, each.set(r.name))
 	}
 	return statements, nil
+}
+
+// again says why a password that stays cannot be given to the new role. It is not rejected
+// as a new one is, for no other new one would help.
+func again(r role, err error) error {
+	if errors.Is(err, rotation.ErrRejected) {
+		return rotation.Errorf(rotation.ClassPolicy, "the password of %s stays and has to be given again, and has characters outside printable ASCII: rotate once by SingleUser", r.name)
+	}
+	return fmt.Errorf("giving %s its password again: %w", r.name, err)
 }
 
 // inDatabase is the clause of ALTER ROLE.

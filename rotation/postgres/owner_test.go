@@ -1,9 +1,13 @@
 package postgres
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keyturn/keyturn/rotation"
 )
 
 func TestSettingValues(t *testing.T) {
@@ -45,5 +49,17 @@ func TestVersions(t *testing.T) {
 		if got := serverVersion(text); got != want {
 			t.Errorf("%s: %d", text, got)
 		}
+	}
+}
+
+// TestPasswordThatCannotBeGivenAgain: a rotation to another new password would meet the
+// same one of AWSCURRENT.
+func TestPasswordThatCannotBeGivenAgain(t *testing.T) {
+	_, err := new(session).standFor(role{name: "app"}, "app_owner", "pass-é")
+	if rotation.ClassOf(err) != rotation.ClassPolicy || errors.Is(err, rotation.ErrRejected) {
+		t.Errorf("error %v of class %q", err, rotation.ClassOf(err))
+	}
+	if text := fmt.Sprint(err); strings.Contains(text, "pass-") || !strings.Contains(text, "SingleUser") {
+		t.Errorf("error %v", err)
 	}
 }
