@@ -17,6 +17,12 @@ type UserCopier interface {
 	CopyUser(ctx context.Context, from Login, to string) error
 }
 
+// CopyTrier is the ability of some sessions to find out what CopyUser would answer.
+type CopyTrier interface {
+	// TryCopyUser does what CopyUser does and undoes it before anybody sees it.
+	TryCopyUser(ctx context.Context, from Login, to string) error
+}
+
 // RightsReader is the ability of some sessions to tell what a user may do.
 type RightsReader interface {
 	// Rights returns what the server holds about a user, apart from its

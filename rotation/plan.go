@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // StepPlan is keyturn's own: it tells in Result.Plan what a rotation would do.
@@ -115,6 +116,9 @@ func (f *Function) planOf(ctx context.Context, cur document) (*Plan, error) {
 	if err := p.explain(ctx, x); err != nil {
 		return nil, err
 	}
+	if err := p.tryTurns(ctx, session, cur); err != nil {
+		return nil, err
+	}
 	p.Server = cur.login.Address(0) + ", " + p.Server
 	_, p.nearAtomic = session.(Transactional)
 	p.outlook()
@@ -195,6 +199,27 @@ func (p *Plan) explainAsked(ctx context.Context, x Explainer) (Explanation, erro
 	said, err := x.Explain(ctx, p.Username, StrategySingleUser)
 	said.Statements = []Statement{{StepSet, "the rights of the user are copied to the other user, then that one's password is set"}}
 	return said, err
+}
+
+// tryTurns finds out whether a second user can be made of the first, as far as that can be
+// known before.
+func (p *Plan) tryTurns(ctx context.Context, session Session, cur document) error {
+	if p.Strategy != StrategyAlternatingUsers {
+		return nil
+	}
+	if cur.masterARN == "" {
+		p.Obstacles = append(p.Obstacles, errNoAdmin.Error())
+		return nil
+	}
+	other, err := OtherUser(cur.login)
+	if trier, ok := session.(CopyTrier); ok && err == nil {
+		err = trier.TryCopyUser(ctx, cur.login, other)
+	}
+	if slices.Contains([]Class{ClassPolicy, ClassPrivilege, ClassSecret}, ClassOf(err)) {
+		p.Obstacles = append(p.Obstacles, err.Error())
+		return nil
+	}
+	return err
 }
 
 func joined(all []string) string {

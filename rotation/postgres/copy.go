@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +13,30 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 )
 
-var _ rotation.UserCopier = (*session)(nil)
+var (
+	_ rotation.UserCopier = (*session)(nil)
+	_ rotation.CopyTrier  = (*session)(nil)
+)
 
 // CopyUser implements rotation.UserCopier. All of it is one transaction.
 func (s *session) CopyUser(ctx context.Context, from rotation.Login, to string) error {
-	return s.inTransaction(ctx, baseOf(to), func() error {
+	return s.inTransaction(ctx, baseOf(to), s.copying(ctx, from, to))
+}
+
+// errTried ends the transaction of a trial.
+var errTried = errors.New("it was a trial")
+
+// TryCopyUser implements rotation.CopyTrier, by a ROLLBACK.
+func (s *session) TryCopyUser(ctx context.Context, from rotation.Login, to string) error {
+	err := s.inTransaction(ctx, baseOf(to), func() error { return cmp.Or(s.copying(ctx, from, to)(), errTried) })
+	if errors.Is(err, errTried) {
+		return nil
+	}
+	return err
+}
+
+func (s *session) copying(ctx context.Context, from rotation.Login, to string) func() error {
+	return func() error {
 		have, err := s.readRole(ctx, from.Username)
 		if err != nil {
 			return err
@@ -32,7 +52,7 @@ func (s *session) CopyUser(ctx context.Context, from rotation.Login, to string) 
 			return err
 		}
 		return s.levelLogin(ctx, from.Username, to, owner)
-	})
+	}
 }
 
 // inTransaction keeps other sessions of this package from acting on the same

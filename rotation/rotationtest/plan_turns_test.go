@@ -1,0 +1,40 @@
+package rotationtest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// TestPlanOfAlternatingUsers: what setSecret would refuse stands in the way, and finding
+// that out leaves nothing behind.
+func TestPlanOfAlternatingUsers(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	if x := w.plan(rotation.StepPlan); len(x.Obstacles) > 0 {
+		t.Errorf("in the way stands %v", x.Obstacles)
+	}
+	w.oldWay("postgres")
+	before := w.rights(w.clone())
+	if x := w.plan(rotation.StepPlan); !strings.Contains(fmt.Sprint(x.Obstacles), "--fix-ownership") {
+		t.Errorf("of the old way: in the way stands %v", x.Obstacles)
+	}
+	w.can(w.first, "postgres", w.named("SELECT * FROM S.of_app"))
+	if r := w.rights(w.first.Username + "_owner"); len(r) > 0 || len(before) == 0 {
+		t.Errorf("something was made: %v", r)
+	}
+	w.check(w.mend())
+	if x := w.plan(rotation.StepPlan); len(x.Obstacles) > 0 {
+		t.Errorf("after the mending: in the way stands %v", x.Obstacles)
+	}
+}
+
+// TestPlanOfAlternatingUsersWithoutAdmin holds on every product.
+func TestPlanOfAlternatingUsersWithoutAdmin(t *testing.T) {
+	w := newWorld(t, dbserver.MariaDB, plain, `"rotationStrategy":"AlternatingUsers"`)
+	if x := w.plan(rotation.StepPlan); !strings.Contains(fmt.Sprint(x.Obstacles), "masterarn") {
+		t.Errorf("in the way stands %v", x.Obstacles)
+	}
+}
