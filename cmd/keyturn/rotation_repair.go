@@ -196,10 +196,11 @@ func (r *repairer) rotate(ctx context.Context, version *string) error {
 	if err != nil {
 		return fmt.Errorf("rotating the secret: %w", err)
 	}
-	r.VersionID = aws.ToString(out.VersionId)
 	w := newWatch(r.app, r.secrets, r.records, out)
 	w.since = r.newest
-	return r.app.waitFor(ctx, w)
+	err = r.app.waitFor(ctx, w)
+	r.VersionID = w.version
+	return err
 }
 
 // proofs are lines that say which password is live, and how that is known.

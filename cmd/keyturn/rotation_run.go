@@ -227,10 +227,10 @@ func (r *incident) rotateOne(ctx context.Context, e *runEntry) error {
 	if err != nil {
 		return fmt.Errorf("rotating the secret: %w", err)
 	}
-	e.ARN, e.VersionID = aws.ToString(out.ARN), aws.ToString(out.VersionId)
 	w := newWatch(r.app, client, keyturnapi.New(r.cfg), out)
 	w.show = func(string) {} // the steps of many at once tell nothing
-	if err := w.run(ctx); err != nil {
+	err = w.run(ctx)
+	if e.ARN, e.VersionID = w.arn, w.version; err != nil {
 		return err
 	}
 	e.Outcome = runRotated

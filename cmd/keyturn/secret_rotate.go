@@ -77,6 +77,7 @@ func (a *app) rotateSecret(cmd *cobra.Command, name string, flags rotateFlags) e
 		if err := a.waitFor(ctx, w); err != nil {
 			return err
 		}
+		out.VersionId = &w.version
 	}
 	return a.writeRotated(out, flags)
 }

@@ -87,10 +87,47 @@ func (w *watch) look(ctx context.Context) (done bool, err error) {
 		return true, nil
 	case slices.Contains(stages, stagePending):
 		w.pending = true
-	case w.pending:
-		return false, w.unknown("the rotation was cancelled")
+		return false, w.failure()
 	}
-	return false, w.failure()
+	return false, w.lost(ctx, out.VersionIdsToStages)
+}
+
+// lost finds out what has become of a version that has no label, by records that are
+// newer than the labels.
+func (w *watch) lost(ctx context.Context, stages map[string][]string) error {
+	if err := w.readRecords(ctx); err != nil {
+		return err
+	}
+	switch {
+	case w.renewed(stages):
+		return nil
+	case w.pending:
+		return w.unknown("the rotation was cancelled")
+	}
+	return w.failure()
+}
+
+// soonAgain is how long after a rejected password the next one may begin at most, so
+// that it is waited for.
+const soonAgain = 30 * time.Second
+
+// renewed follows a rotation whose password the database has rejected to the version
+// that takes its place.
+func (w *watch) renewed(stages map[string][]string) bool {
+	if len(w.runs) == 0 || w.next == nil {
+		return false
+	}
+	last := w.runs[0]
+	if last.ErrorClass != string(rotation.ClassPolicy) || last.Ended == nil || w.next.At.Sub(*last.Ended) > soonAgain {
+		return false
+	}
+	for version, labels := range stages {
+		if slices.Contains(labels, stagePending) {
+			w.version, w.runs = version, nil
+			return true
+		}
+	}
+	return false
 }
 
 func (w *watch) readRecords(ctx context.Context) error {
