@@ -46,22 +46,25 @@ func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session
 	if err != nil {
 		return nil, err
 	}
-	timeout := e.ConnectTimeout
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, e.timeout())
 	defer cancel()
-	c, err := pgx.ConnectConfig(ctx, cfg)
+	c, err := logIn(ctx, cfg)
 	if err != nil {
 		return nil, loginError(ctx, err, l)
 	}
-	s := &session{conn: c, login: l}
+	s := &session{conn: c, login: l, timeout: e.timeout()}
 	if err := s.settle(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+func (e Engine) timeout() time.Duration {
+	if e.ConnectTimeout == 0 {
+		return defaultTimeout
+	}
+	return e.ConnectTimeout
 }
 
 // config starts from the driver's defaults, which read PG… variables, and sets
@@ -81,13 +84,9 @@ func config(l rotation.Login) (*pgx.ConnConfig, error) {
 	// A role may be set to other values of the last two, with which the driver sends
 	// no parameters.
 	cfg.RuntimeParams = map[string]string{"application_name": "keyturn", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
-	// Under the method trust any password logs in, which would prove nothing.
-	cfg.RequireAuth = "scram-sha-256,md5"
+	cfg.RequireAuth = hashed
 	if cfg.TLSConfig, err = l.TLSConfig(); err != nil {
 		return nil, err
-	}
-	if cfg.TLSConfig != nil {
-		cfg.RequireAuth += ",password"
 	}
 	// Poolers lend a server connection per transaction and lose prepared
 	// statements between them.
@@ -113,8 +112,9 @@ func address(l rotation.Login) (host string, port uint16) {
 
 // session is one connection of one role.
 type session struct {
-	conn  *pgx.Conn
-	login rotation.Login
+	conn    *pgx.Conn
+	login   rotation.Login
+	timeout time.Duration // bounds another connection
 	// withheld is the server's warning about a GRANT that had no effect.
 	withheld string
 }

@@ -57,8 +57,12 @@ func classify(ctx context.Context, err error) (rotation.Class, error) {
 	switch text := err.Error(); {
 	case strings.Contains(text, "server refused TLS connection"):
 		return rotation.ClassTLS, rotation.ErrNoTLS
+	case errors.Is(err, errElsewhere), errors.Is(err, errUnchecked):
+		return rotation.ClassPolicy, err
+	case asked(err, inClear):
+		return rotation.ClassPolicy, errUnprotected
 	case strings.Contains(text, "require_auth check failed"):
-		return rotation.ClassPolicy, errors.New("the server did not ask for the password as a safe server does; a login that does not check it (trust, peer, cert) proves nothing: let pg_hba.conf ask for scram-sha-256")
+		return rotation.ClassPolicy, errUnchecked
 	}
 	if class := rotation.NetworkClass(err); class != "" {
 		return class, innermost(err)

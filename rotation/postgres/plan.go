@@ -25,6 +25,9 @@ func (s *session) Explain(ctx context.Context, user, strategy string) (rotation.
 		if err := s.mayChange(ctx, &x, user); err != nil {
 			return x, err
 		}
+		if err := s.admitted(ctx, &x, user); err != nil {
+			return x, err
+		}
 	}
 	var err error
 	x.Sessions, err = s.sessions(ctx, user)

@@ -102,7 +102,7 @@ func (s *session) databases(ctx context.Context, r role) ([]database, error) {
 func (s *session) in(ctx context.Context, name string) (*session, error) {
 	cfg := s.conn.Config().Copy()
 	cfg.Database = name
-	other := &session{login: s.login}
+	other := &session{login: s.login, timeout: s.timeout}
 	cfg.OnNotice = other.heed
 	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {

@@ -39,6 +39,9 @@ func (s *session) BeginPassword(ctx context.Context, user, password string) (rot
 	if err != nil {
 		return nil, err
 	}
+	if err := s.admits(ctx, user); err != nil {
+		return nil, err
+	}
 	t := &tx{s: s}
 	if err := s.exec(ctx, begin+bounded+alter); err != nil {
 		t.Rollback()

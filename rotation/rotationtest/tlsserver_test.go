@@ -23,6 +23,7 @@ type host struct {
 	key     *ecdsa.PrivateKey
 	dir     string // the socket's and the certificate's
 	tlsPort int    // Redis has one of its own
+	reloads int    // of PostgreSQL's settings
 }
 
 // newHost starts a server that no other test uses, with one account.

@@ -1,0 +1,121 @@
+package rotationtest
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// TestPostgresMethods: what pg_hba.conf says of the account from this machine decides
+// whether its password is the one that ALTER ROLE sets.
+func TestPostgresMethods(t *testing.T) {
+	h := newHost(t, dbserver.Postgres)
+	const elsewhere = "Radius_1aA"
+	for _, tc := range []struct {
+		name, method, password string
+		tls, admin             bool
+		class                  rotation.Class // none: it rotates
+		text                   string
+	}{
+		{"radius", radius(t, elsewhere), elsewhere, true, false, rotation.ClassPolicy, "checked elsewhere"},
+		{"radius, administrator", radius(t, elsewhere), elsewhere, true, true, rotation.ClassPolicy, "checked elsewhere"},
+		{"radius without TLS", radius(t, elsewhere), elsewhere, false, false, rotation.ClassPolicy, "clear text"},
+		{"radius without TLS, administrator", radius(t, elsewhere), elsewhere, false, true, rotation.ClassPolicy, "clear text"},
+		{"trust, administrator", "trust", h.first.Password, true, true, rotation.ClassPolicy, "did not ask"},
+		{"reject, administrator", "reject", h.first.Password, true, true, rotation.ClassPrivilege, "pg_hba.conf"},
+		{"password", "password", h.first.Password, true, false, "", ""},
+		{"password, administrator", "password", h.first.Password, true, true, "", ""},
+		{"md5, administrator", "md5", h.first.Password, false, true, "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h.setRule(tc.method)
+			w := h.secretOf(t, tc.password, tc.tls, tc.admin)
+			if tc.class == "" {
+				w.rotate("version-1")
+				w.sql("ALTER ROLE app PASSWORD '%s'", h.first.Password)
+				return
+			}
+			w.keepsAway(tc.class, tc.text)
+			h.setRule("scram-sha-256")
+			w.want("the role's password", true, h.first.Password)
+		})
+	}
+}
+
+// setRule puts a line for the account in front of the others of pg_hba.conf.
+func (h *host) setRule(method string) {
+	h.t.Helper()
+	path := h.path("server/data/pg_hba.conf")
+	rules, err := os.ReadFile(path)
+	h.check(err)
+	const mark = "# the rest\n"
+	if _, rest, found := strings.Cut(string(rules), mark); found {
+		rules = []byte(rest)
+	}
+	line := "host all app 127.0.0.1/32 " + method + "\n"
+	h.check(os.WriteFile(path, []byte(line+mark+string(rules)), 0o600))
+	h.reload()
+}
+
+// reload returns when new sessions are judged by the file as it is: the server reads
+// it after its other settings.
+func (h *host) reload() {
+	h.t.Helper()
+	h.reloads++
+	mark := fmt.Sprintf("%dms", 1000+h.reloads)
+	h.sql("ALTER SYSTEM SET deadlock_timeout = '%s'", mark)
+	h.sql("SELECT pg_reload_conf()")
+	loaded := fmt.Sprintf("SELECT 1 / (current_setting('deadlock_timeout') = '%s')::int", mark)
+	for end := time.Now().Add(time.Minute); h.as(h.administrator(), "postgres", loaded) != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatal("the server does not read its settings")
+		}
+	}
+}
+
+// secretOf is a world of its own with a secret of the host's account.
+func (h *host) secretOf(t *testing.T, password string, tls, admin bool) *world {
+	t.Helper()
+	w := *h.world
+	w.t, w.store, w.outage = t, newStore(), &outage{}
+	encryption := `"ssl":false`
+	if tls {
+		encryption = fmt.Sprintf(`"ssl":true,"tlsServerName":%q,"tlsCA":%q`, serverName, h.ca.pem)
+	}
+	w.store.create(secretID, fmt.Sprintf(`{"engine":"postgres","host":"127.0.0.1","port":%d,"username":"app","password":%q,%s}`, h.tlsPort, password, encryption))
+	if admin {
+		w.addAdmin(w.admin.User, w.admin.Password)
+	}
+	w.f = &rotation.Function{Secrets: secrets{w.store, w.outage}, Engine: w.direct}
+	return &w
+}
+
+// keepsAway plans and tries a rotation that must leave everything as it is.
+func (w *world) keepsAway(class rotation.Class, text string) {
+	w.t.Helper()
+	r, err := w.step("", rotation.StepPlan)
+	said := err != nil && rotation.ClassOf(err) == class && strings.Contains(err.Error(), text)
+	if err == nil {
+		said = slices.ContainsFunc(r.Plan.Obstacles, func(o string) bool { return strings.Contains(o, text) })
+	}
+	if !said {
+		w.t.Errorf("the plan says nothing of it: %v, %+v", err, r.Plan)
+	}
+	w.store.begin(secretID, "version-1")
+	created := w.must("version-1", rotation.StepCreate).Created
+	for _, told := range []bool{created, false} {
+		_, err := w.f.Handle(w.t.Context(), rotation.Event{Step: rotation.StepSet, SecretID: secretID, ClientRequestToken: "version-1", Created: told})
+		if rotation.ClassOf(err) != class || !strings.Contains(err.Error(), text) {
+			w.t.Errorf("setSecret: error %v of class %q, want %q", err, rotation.ClassOf(err), class)
+		}
+	}
+	if w.store.secrets[secretID].holder("AWSCURRENT") == "version-1" {
+		w.t.Error("AWSCURRENT has moved")
+	}
+}
