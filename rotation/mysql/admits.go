@@ -15,17 +15,24 @@ import (
 // RTRIM and LENGTH: for the modes PAD_CHAR_TO_FULL_LENGTH and EMPTY_STRING_IS_NULL.
 const admission = `SELECT LENGTH(RTRIM(user)) = 0, RTRIM(host),
 		ssl_type = 'X509' OR LENGTH(x509_issuer) > 0 OR LENGTH(x509_subject) > 0, LENGTH(ssl_type) > 0,
+		ssl_cipher, {factors},
 		LENGTH(RTRIM(host)) = 0 OR client LIKE RTRIM(host) OR client = 'localhost' AND ('127.0.0.1' LIKE RTRIM(host) OR '::1' LIKE RTRIM(host)),
 		host LIKE '%/%' OR INET6_ATON(client) IS NULL
 	FROM mysql.user, (SELECT SUBSTRING_INDEX(USER(), '@', -1) AS client) me WHERE user = ? OR LENGTH(RTRIM(user)) = 0`
+
+// severalFactors tells accounts that need more than a password; see "Multifactor
+// Authentication" in MySQL's manual.
+const severalFactors = "COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.multi_factor_authentication'), 0)"
 
 // entry is a row of mysql.user as a login meets it.
 type entry struct {
 	anonymous bool
 	host      string
 
-	certificate bool // needs a client's
-	encrypted   bool // needs TLS
+	certificate bool   // needs a client's
+	encrypted   bool   // needs TLS
+	cipher      string // needs this one; empty: any
+	factors     bool   // needs more than a password
 
 	surely bool // lets this machine in
 	maybe  bool // nobody knows
@@ -72,7 +79,7 @@ func (c *conn) admits(ctx context.Context, user string) error {
 	if over := c.hiding(own, anonymous); over != nil {
 		return rotation.Errorf(rotation.ClassPrivilege, "the anonymous account %s stands before those of %s at logins from this machine, so no password of it could be tried: DROP USER %s", over, user, over)
 	}
-	return c.protected(own, user)
+	return c.protected(ctx, own, user)
 }
 
 func (c *conn) unknownHere(ctx context.Context, user string) error {
@@ -83,24 +90,59 @@ func (c *conn) unknownHere(ctx context.Context, user string) error {
 	return rotation.Errorf(rotation.ClassPrivilege, "no account of %s lets it in from %s, as which the server sees this machine, so a new password could not be tried: create one for that host", user, client)
 }
 
-// protected refuses accounts that ask for more than a password.
-func (c *conn) protected(own []entry, user string) error {
-	certificate, encrypted := true, true
+// protected refuses a user all of whose accounts ask for more than a password.
+func (c *conn) protected(ctx context.Context, own []entry, user string) error {
+	var first error
 	for _, e := range own {
-		certificate = certificate && e.certificate
-		encrypted = encrypted && e.encrypted
+		err := c.meets(ctx, e, user)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
 	}
+	return first
+}
+
+// meets tells what a login from here lacks for an account.
+func (c *conn) meets(ctx context.Context, e entry, user string) error {
 	switch {
-	case certificate:
+	case e.certificate:
 		return rotation.Errorf(rotation.ClassPolicy, "the account of %s requires a client certificate (REQUIRE X509, ISSUER or SUBJECT), which is not supported, so a new password could not be tried", user)
-	case encrypted && !c.login.Encrypted():
+	case e.factors:
+		return rotation.Errorf(rotation.ClassPolicy, "the account of %s requires more factors than a password, which is not supported, so a new password could not be tried", user)
+	case e.encrypted && !c.login.Encrypted():
 		return rotation.Errorf(rotation.ClassTLS, `the account of %s requires TLS (REQUIRE SSL): give "ssl": true in the secret`, user)
+	case e.cipher != "":
+		return c.ciphers(ctx, e.cipher, user)
 	}
 	return nil
 }
 
+// ciphers compares with the cipher of this session, since the server and this machine
+// would agree on the same one for the account. MySQL 9.7 asks logins by the right one
+// for a client certificate all the same.
+func (c *conn) ciphers(ctx context.Context, want, user string) error {
+	if !c.isMariaDB() {
+		return rotation.Errorf(rotation.ClassPolicy, "the account of %s requires the cipher %s (REQUIRE CIPHER), for which MySQL asks for a client certificate too, which is not supported, so a new password could not be tried", user, want)
+	}
+	var name, cipher string
+	if err := c.QueryRowContext(ctx, "SHOW SESSION STATUS LIKE 'Ssl_cipher'").Scan(&name, &cipher); err != nil {
+		return c.statementError(ctx, err, nil)
+	}
+	if cipher == want {
+		return nil
+	}
+	return rotation.Errorf(rotation.ClassPolicy, "the account of %s requires the cipher %s (REQUIRE CIPHER), and a login from here has %s, so a new password could not be tried", user, want, cipher)
+}
+
 func (c *conn) entries(ctx context.Context, user string) ([]entry, error) {
-	rows, err := c.QueryContext(ctx, admission, user)
+	factors := "0"
+	if !c.isMariaDB() && atLeast(c.version, 8, 0, 27) {
+		factors = severalFactors
+	}
+	rows, err := c.QueryContext(ctx, strings.Replace(admission, "{factors}", factors, 1), user)
 	if err != nil {
 		return nil, c.needs(c.statementError(ctx, err, nil), "looking at the accounts of "+user, "SELECT ON mysql.user")
 	}
@@ -108,7 +150,7 @@ func (c *conn) entries(ctx context.Context, user string) ([]entry, error) {
 	var all []entry
 	for rows.Next() {
 		var e entry
-		if err := rows.Scan(&e.anonymous, &e.host, &e.certificate, &e.encrypted, &e.surely, &e.maybe); err != nil {
+		if err := rows.Scan(&e.anonymous, &e.host, &e.certificate, &e.encrypted, &e.cipher, &e.factors, &e.surely, &e.maybe); err != nil {
 			return nil, c.statementError(ctx, err, nil)
 		}
 		all = append(all, e)
@@ -132,7 +174,7 @@ func fitting(all []entry) (own, anonymous []entry) {
 // hiding returns the anonymous account that the server takes for a login before any of
 // the user's own. Of rows with equal hosts, the one with a name goes first.
 func (c *conn) hiding(own, anonymous []entry) *account {
-	addressesFirst := !strings.Contains(strings.ToLower(c.version), "mariadb")
+	addressesFirst := !c.isMariaDB()
 	best := 0
 	for _, e := range own {
 		best = max(best, e.rank(addressesFirst))

@@ -103,7 +103,7 @@ func open(ctx context.Context, db *sql.DB, l rotation.Login, line **rotation.Goo
 		return nil, err
 	}
 	c.line = *line
-	if strings.Contains(strings.ToLower(c.version), "mariadb") {
+	if c.isMariaDB() {
 		return &mariadb{c}, nil
 	}
 	return &mysql{c}, nil
@@ -168,6 +168,8 @@ type conn struct {
 	self    account
 	version string
 }
+
+func (c *conn) isMariaDB() bool { return strings.Contains(strings.ToLower(c.version), "mariadb") }
 
 // Close ends the connection, and returns when the server counts it no longer.
 func (c *conn) Close() error {

@@ -38,6 +38,19 @@ func TestAdminLeavesAccountsThatNeverLogIn(t *testing.T) {
 	}
 }
 
+// TestAdminLeavesAccountsOfSeveralFactors: their password alone lets nobody in.
+func TestAdminLeavesAccountsOfSeveralFactors(t *testing.T) {
+	for _, extra := range [][]string{nil, {`"rotationStrategy":"SingleUser"`}} {
+		w := newWorld(t, dbserver.MySQL, plain, extra...)
+		w.addAdmin(w.admin.User, w.admin.Password)
+		w.sql("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'")
+		w.sql("ALTER USER '%s'@'%%' ADD 2 FACTOR IDENTIFIED WITH auth_socket AS 'app'", w.first.Username)
+		w.unreachable(rotation.ClassPolicy, "factors")
+		w.sql("ALTER USER '%s'@'%%' DROP 2 FACTOR", w.first.Username)
+		w.sql("UNINSTALL PLUGIN auth_socket")
+	}
+}
+
 // unreachable rotates an account that nobody can log in to from here.
 func (w *world) unreachable(class rotation.Class, text string) {
 	w.t.Helper()

@@ -25,6 +25,7 @@ func TestWaysIn(t *testing.T) {
 		t.Run("IPv6", func(t *testing.T) { overIPv6(t, h) })
 		t.Run("TLS", func(t *testing.T) { verified(t, h) })
 		t.Run("TLS only", func(t *testing.T) { tlsOnly(t, h) })
+		t.Run("cipher", func(t *testing.T) { ciphers(t, h) })
 		t.Run("nothing in clear text", func(t *testing.T) { nothingInClearText(t, h) })
 		t.Run("expired", func(t *testing.T) { expired(t, h) })
 	})
@@ -108,6 +109,27 @@ func tlsOnly(t *testing.T, h *host) {
 	}
 	if rotation.ClassOf(err) != want || !strings.Contains(err.Error(), `"ssl": true`) {
 		t.Errorf("without TLS: %v of class %q", err, rotation.ClassOf(err))
+	}
+}
+
+// ciphers: MySQL and MariaDB let some accounts in by one cipher alone, MySQL by a client
+// certificate besides. An administrator changes a password where a login from here
+// meets that.
+func ciphers(t *testing.T, h *host) {
+	const ours, other = "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES256-GCM-SHA384"
+	refused := map[dbserver.Product][]string{dbserver.MySQL: {other, ours}, dbserver.MariaDB: {other}}[h.product]
+	if refused == nil {
+		return
+	}
+	defer h.sql("ALTER USER 'app'@'%%' REQUIRE NONE")
+	for _, cipher := range refused {
+		h.sql("ALTER USER 'app'@'%%' REQUIRE CIPHER '%s'", cipher)
+		h.secretOf(t, h.first.Password, true, true).keepsAway(rotation.ClassPolicy, cipher)
+	}
+	if h.product == dbserver.MariaDB {
+		h.sql("ALTER USER 'app'@'%%' REQUIRE CIPHER '%s'", ours)
+		h.secretOf(t, h.first.Password, true, true).rotate("version-1")
+		h.sql("ALTER USER 'app'@'%%' IDENTIFIED BY '%s'", h.first.Password)
 	}
 }
 

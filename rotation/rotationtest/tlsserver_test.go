@@ -144,3 +144,20 @@ func (h *host) connect(l rotation.Login) error {
 	defer s.Close()
 	return s.SetPassword(ctx, l.Username, l.Password)
 }
+
+// secretOf is a world of its own with a secret of the host's account.
+func (h *host) secretOf(t *testing.T, password string, tls, admin bool) *world {
+	t.Helper()
+	w := *h.world
+	w.t, w.store, w.outage = t, newStore(), &outage{}
+	encryption := `"ssl":false`
+	if tls {
+		encryption = fmt.Sprintf(`"ssl":true,"tlsServerName":%q,"tlsCA":%q`, serverName, h.ca.pem)
+	}
+	w.store.create(secretID, fmt.Sprintf(`{"engine":%q,"host":"127.0.0.1","port":%d,"username":"app","password":%q,%s}`, h.first.Engine, h.tlsPort, password, encryption))
+	if admin {
+		w.addAdmin(w.admin.User, w.admin.Password)
+	}
+	w.f = &rotation.Function{Secrets: secrets{w.store, w.outage}, Engine: w.direct}
+	return &w
+}
