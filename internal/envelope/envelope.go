@@ -126,6 +126,13 @@ func (k *Keyring) Newest(materialID string) (newest string, stale bool) {
 	return newest, newest != materialID
 }
 
+// Opens tells whether there is the material that a value names. A key in AWS KMS is
+// not asked for.
+func (k *Keyring) Opens(materialID string) bool {
+	_, err := k.state.Load().find(materialID)
+	return err == nil
+}
+
 // Rewrap wraps the data key of s by the newest material of the key that sealed
 // it. The ciphertext stays as it is. For its errors see DataKey and SealWith.
 func (k *Keyring) Rewrap(ctx context.Context, s Sealed, boundTo string) (Sealed, error) {

@@ -30,10 +30,12 @@ var (
 	ErrAccessDenied     = fault.Kind{Code: "AccessDeniedException", Status: http.StatusBadRequest}
 )
 
-// Schema is the table of this package. Material stands in it from the moment
-// when it is being retired: nothing sealed with it may be stored any more.
+// Schema is the tables of this package. Material stands in the first from the moment
+// when it is being retired: nothing sealed with it may be stored any more. The second
+// is what the key file has had and not retired, but for keys in AWS KMS.
 var Schema = sqldb.Schema{Name: "keys", Steps: []string{
 	`CREATE TABLE retired_key_materials (id TEXT PRIMARY KEY)`,
+	`CREATE TABLE key_materials (id TEXT PRIMARY KEY)`,
 }}
 
 // Config is what New needs; all of it.
@@ -125,6 +127,7 @@ func (s *Service) create(ctx context.Context, in *keyturnapi.CreateKeyInput) (*k
 	if err != nil {
 		return nil, explain(err)
 	}
+	s.note(s.remember(ctx))
 	return &keyturnapi.CreateKeyOutput{Key: s.shown(k)}, nil
 }
 
@@ -158,6 +161,7 @@ func (s *Service) rotate(ctx context.Context, in *keyturnapi.RotateKeyInput) (*k
 		return nil, explain(err)
 	}
 	s.forget()
+	s.note(s.remember(ctx))
 	return &keyturnapi.RotateKeyOutput{Key: s.shown(k)}, nil
 }
 

@@ -1,6 +1,7 @@
 package keyapi_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type world struct {
 	db      *sqldb.DB
 	keys    *envelope.Keyring
 	keyFile string
+	log     bytes.Buffer
 }
 
 func newWorld(t testing.TB) *world {
@@ -70,7 +72,7 @@ func (w *world) reopen() {
 }
 
 func (w *world) restart() {
-	w.Service = keyapi.New(keyapi.Config{DB: w.db, Keys: w.keys, Operators: operators, Log: slog.New(slog.DiscardHandler),
+	w.Service = keyapi.New(keyapi.Config{DB: w.db, Keys: w.keys, Operators: operators, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 		Stores: []keyapi.Store{
 			{Table: "sealed", Key: []string{"a", "b"}, Place: "a || '|' || b"},
 			{Table: "documents", Key: []string{"id"}, Place: "'document ' || id", Document: "document"},

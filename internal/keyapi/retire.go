@@ -54,6 +54,7 @@ func (s *Service) retire(ctx context.Context, in *keyturnapi.RetireKeyInput) (*k
 	if err := s.config.Keys.Retire(id); err != nil {
 		return nil, explain(err)
 	}
+	s.note(s.forgetMaterial(ctx, id))
 	k, err := s.config.Keys.Key(owner.KeyID)
 	return &keyturnapi.RetireKeyOutput{Key: s.shown(k)}, err
 }

@@ -25,8 +25,12 @@ const (
 )
 
 // Run re-wraps what is not sealed with the newest material of its key, until ctx
-// ends: once at the start, and after every rotation.
+// ends: once at the start, and after every rotation. First it tells which material
+// the key file lacks.
 func (s *Service) Run(ctx context.Context) error {
+	if err := s.tellMissing(ctx); err != nil && ctx.Err() == nil {
+		s.config.Log.Error("looking for key material that the key file lacks", "error", err)
+	}
 	failures := 0
 	for ctx.Err() == nil {
 		err := s.rewrapAll(ctx)
