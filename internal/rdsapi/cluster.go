@@ -127,7 +127,7 @@ func (s *Service) plan(ctx context.Context, p *plan) (*plan, error) {
 
 // place chooses where a server of our own will live. A port that nobody asked
 // for is any free one, not the engine's usual one: many databases live side by
-// side on one machine. Once chosen it is kept.
+// side on one machine. Once a server was available there it is kept.
 func (s *Service) place(ctx context.Context, p *plan) error {
 	binary, err := p.engine.find()
 	if err != nil {
@@ -142,6 +142,7 @@ func (s *Service) place(ctx context.Context, p *plan) error {
 	if d.port, err = choosePort(p.port, ports); err != nil {
 		return err
 	}
+	d.anyPort = p.port == 0
 	d.folder = s.chooseFolder(idOf(p.owner), folders)
 	d.sealedAdmin, err = s.seal(ctx, dbserver.Password(rand.Text()), d.owner, dbserver.Admin)
 	return err

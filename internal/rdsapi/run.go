@@ -241,6 +241,9 @@ func (t *tender) start(ctx context.Context) error {
 	if err == nil {
 		err = h.Start(ctx)
 	}
+	if errors.Is(err, dbserver.ErrPortTaken) {
+		h, err = t.elsewhere(ctx, h, err)
+	}
 	if err != nil {
 		return t.markFailed(ctx, h, err)
 	}

@@ -46,6 +46,8 @@ CREATE TABLE databases (
 );
 CREATE UNIQUE INDEX databases_by_folder ON databases (folder) WHERE folder <> '';
 CREATE UNIQUE INDEX databases_by_port ON databases (port) WHERE folder <> ''`,
+	// any_port: 1 if nobody asked for the port
+	`ALTER TABLE databases ADD COLUMN any_port BIGINT NOT NULL DEFAULT 0`,
 }}
 
 // database is where the data of a cluster, or of an instance without a cluster,
@@ -56,6 +58,7 @@ type database struct {
 	product    dbserver.Product
 	host       string
 	port       int
+	anyPort    bool // nobody asked for this one
 	masterUser string
 	initial    string
 
@@ -89,18 +92,18 @@ func (s *Service) unseal(ctx context.Context, text, owner, account string) (dbse
 	return dbserver.Password(plain), nil
 }
 
-const databaseColumns = `owner, folder, product, host, port, master_user, initial, admin_password, master_password`
+const databaseColumns = `owner, folder, product, host, port, master_user, initial, admin_password, master_password, any_port`
 
 func insertDatabase(ctx context.Context, tx *sqldb.Tx, d *database) error {
-	_, err := tx.Exec(ctx, `INSERT INTO databases (`+databaseColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		d.owner, d.folder, d.product, d.host, d.port, d.masterUser, d.initial, d.sealedAdmin, d.sealedMaster)
+	_, err := tx.Exec(ctx, `INSERT INTO databases (`+databaseColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		d.owner, d.folder, d.product, d.host, d.port, d.masterUser, d.initial, d.sealedAdmin, d.sealedMaster, d.anyPort)
 	return err
 }
 
 func findDatabase(ctx context.Context, tx *sqldb.Tx, owner string) (*database, error) {
 	d := &database{}
 	err := tx.QueryRow(ctx, `SELECT `+databaseColumns+` FROM databases WHERE owner = $1`, owner).
-		Scan(&d.owner, &d.folder, &d.product, &d.host, &d.port, &d.masterUser, &d.initial, &d.sealedAdmin, &d.sealedMaster)
+		Scan(&d.owner, &d.folder, &d.product, &d.host, &d.port, &d.masterUser, &d.initial, &d.sealedAdmin, &d.sealedMaster, &d.anyPort)
 	if err != nil {
 		return nil, fmt.Errorf("reading the database of %s: %w", owner, err)
 	}
