@@ -49,6 +49,8 @@ const (
 	Unchanged Action = "unchanged"
 	Skipped   Action = "skipped"
 	Failed    Action = "failed"
+	// Interrupted: the context of an import ended meanwhile. Another one completes it.
+	Interrupted Action = "interrupted"
 )
 
 // Summary counts what was done.

@@ -51,15 +51,15 @@ func Import(ctx context.Context, api *sm.Client, in io.Reader, o ImportOptions) 
 	}
 	for {
 		secrets, err := some(r)
-		if err != nil {
+		importSome(ctx, api, secrets, o, &sum)
+		switch {
+		case ctx.Err() != nil:
+			return sum, ctx.Err()
+		case err != nil:
 			return sum, err
 		}
 		if len(secrets) == 0 {
 			break
-		}
-		importSome(ctx, api, secrets, o, &sum)
-		if ctx.Err() != nil {
-			return sum, ctx.Err()
 		}
 	}
 	sum.Hash = r.hash
@@ -69,11 +69,12 @@ func Import(ctx context.Context, api *sm.Client, in io.Reader, o ImportOptions) 
 	return sum, nil
 }
 
+// some returns the next secrets; with an error those before the damage.
 func some(r *reader) (secrets []*Secret, err error) {
 	for len(secrets) < atOnce && r.hash == "" {
 		s, err := r.secret()
 		if err != nil {
-			return nil, err
+			return secrets, err
 		}
 		if s != nil {
 			secrets = append(secrets, s)
@@ -94,7 +95,7 @@ func importSome(ctx context.Context, api *sm.Client, secrets []*Secret, o Import
 	}
 	_ = g.Wait() // failures are in the events
 	for i, e := range events {
-		if e.Err == nil {
+		if e.Action != Failed && e.Action != Interrupted {
 			sum.Versions += len(secrets[i].Versions)
 		}
 		sum.count(e, o.Report)
@@ -117,7 +118,10 @@ func (t *target) bring(ctx context.Context) Event {
 	if err == nil && !t.options.DryRun {
 		err = t.configureRotation(ctx)
 	}
-	if err != nil {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return Event{Name: t.want.Name, Action: Interrupted, Detail: "the next import completes it"}
+	case err != nil:
 		return Event{Name: t.want.Name, Action: Failed, Err: err}
 	}
 	return Event{Name: t.want.Name, Action: action, Detail: versions(len(t.want.Versions))}

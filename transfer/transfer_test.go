@@ -317,6 +317,64 @@ func TestDamagedArchiveIsNoticed(t *testing.T) {
 	}
 }
 
+// TestSecretsBeforeTheDamageAreImported, although several are read at a time.
+func TestSecretsBeforeTheDamageAreImported(t *testing.T) {
+	from, to := keyturntest.NewServer(t), keyturntest.NewServer(t)
+	createDBs(t, from.SecretsManager, 6)
+	archive, _ := export(t, from.SecretsManager, transfer.ExportOptions{})
+	lines := bytes.SplitAfter(archive, []byte("\n")) // header, secrets, trailer
+	cut := bytes.Join(lines[:1+4], nil)
+	sum, err := transfer.Import(t.Context(), to.SecretsManager, bytes.NewReader(cut), transfer.ImportOptions{})
+	if !errors.Is(err, transfer.ErrArchive) || sum.Actions[transfer.Created] != 4 {
+		t.Errorf("of four secrets before the damage: %+v, %v", sum, err)
+	}
+}
+
+// TestInterruptedIsNotFailed: what is under way when somebody gives up is nobody's
+// failure, and the next import completes it.
+func TestInterruptedIsNotFailed(t *testing.T) {
+	from, to := keyturntest.NewServer(t), keyturntest.NewServer(t)
+	createDBs(t, from.SecretsManager, 4)
+	archive, _ := export(t, from.SecretsManager, transfer.ExportOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := sm.NewFromConfig(to.Config, func(o *sm.Options) { o.HTTPClient = cancelling{cancel, http.DefaultClient} })
+	sum, err := transfer.Import(ctx, stopped, bytes.NewReader(archive), transfer.ImportOptions{})
+	if !errors.Is(err, context.Canceled) || sum.Actions[transfer.Failed] != 0 || sum.Actions[transfer.Interrupted] == 0 {
+		t.Errorf("interrupted: %+v, %v", sum, err)
+	}
+	if sum, err := transfer.Import(t.Context(), to.SecretsManager, bytes.NewReader(archive), transfer.ImportOptions{}); err != nil || sum.Secrets != 4 {
+		t.Errorf("the next one: %+v, %v", sum, err)
+	}
+}
+
+func createDBs(t *testing.T, api *sm.Client, n int) {
+	t.Helper()
+	for i := range n {
+		_, err := api.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String(fmt.Sprint("db", i)), SecretString: aws.String("value")})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// cancelling is Ctrl-C at the first value that is written. What the server has begun by
+// then it completes.
+type cancelling struct {
+	cancel context.CancelFunc
+	next   sm.HTTPClient
+}
+
+func (c cancelling) Do(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	answer, err := c.next.Do(r.WithContext(context.WithoutCancel(r.Context())))
+	if strings.HasSuffix(r.Header.Get("X-Amz-Target"), "PutSecretValue") {
+		c.cancel()
+	}
+	return answer, err
+}
+
 func FuzzArchive(f *testing.F) {
 	f.Add([]byte(`{"header":{"format":"keyturn-archive-1","created":"2026-01-01T00:00:00Z"}}` + "\n" + `{"secret":{"name":"a","arn":"","versions":[],"sha256":""}}`))
 	f.Fuzz(func(t *testing.T, archive []byte) {

@@ -256,7 +256,7 @@ func comma(text string) string {
 
 func summaryText(sum transfer.Summary) string {
 	text := fmt.Sprintf("%d secrets, %d versions", sum.Secrets, sum.Versions)
-	for _, action := range []transfer.Action{transfer.Exported, transfer.Created, transfer.Completed, transfer.Unchanged, transfer.Skipped, transfer.Failed} {
+	for _, action := range []transfer.Action{transfer.Exported, transfer.Created, transfer.Completed, transfer.Unchanged, transfer.Skipped, transfer.Failed, transfer.Interrupted} {
 		if n := sum.Actions[action]; n > 0 {
 			text += fmt.Sprintf(", %d %s", n, action)
 		}
