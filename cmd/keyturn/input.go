@@ -73,11 +73,11 @@ func (a *app) readValue(ctx context.Context, from valueFlags) (secretValue, erro
 	if err != nil {
 		return secretValue{}, err
 	}
+	if rest, ends := bytes.CutSuffix(data, []byte("\n")); ends && from.trimNewline {
+		data = bytes.TrimSuffix(rest, []byte("\r"))
+	}
 	if len(data) > maxValue {
 		return secretValue{}, usagef("the value is longer than %d bytes, the limit of Secrets Manager", maxValue)
-	}
-	if from.trimNewline {
-		data = bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
 	}
 	v := secretValue{data: data, binary: from.binary || !utf8.Valid(data)}
 	if !v.binary && isEchoed(data) {
@@ -101,9 +101,10 @@ func (a *app) readBytes(ctx context.Context, file string) ([]byte, error) {
 	return readLimited(a.stdin)
 }
 
-// readLimited reads one byte more than may be, so that the caller sees it.
+// readLimited reads one byte more than may be, so that the caller sees it, also when a
+// newline is left out.
 func readLimited(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxValue+1))
+	data, err := io.ReadAll(io.LimitReader(r, maxValue+int64(len("\r\n"))+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading the value: %w", err)
 	}
