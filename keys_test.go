@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"golang.org/x/sync/errgroup"
 
@@ -396,6 +397,38 @@ func TestSecretsUnderAWSKMS(t *testing.T) {
 	}
 	checkCode(t, "unknown alias", create(t, s.secrets, "x", "x", "alias/nobody"), "InvalidParameterException")
 	checkCode(t, "unknown key", create(t, s.secrets, "x", "x", arn+"x"), "InvalidParameterException")
+}
+
+// A replica is promoted when nothing of its primary can be opened, as it is.
+func TestPromotionWithoutThePrimarysKey(t *testing.T) {
+	service := kmstest.NewServer(t)
+	here, there := service.NewKey("us-east-1"), service.NewKey("eu-west-1")
+	s := runServer(t, keyturn.Config{Data: keyturn.InMemory, Keys: keyturn.Keys{File: filepath.Join(t.TempDir(), "key")}})
+	_, err := s.secrets.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("s"), SecretString: aws.String("one"), KmsKeyId: &here,
+		AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("eu-west-1"), KmsKeyId: &there}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica := secretsmanager.NewFromConfig(s.AWSConfig(), func(o *secretsmanager.Options) { o.Region = "eu-west-1" })
+	for _, err := value(t, replica, "s"); err != nil; _, err = value(t, replica, "s") {
+		time.Sleep(5 * time.Millisecond)
+	}
+	service.Break(there, "DisabledException") // so the next value waits for being copied
+	if _, err := s.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String("s"), SecretString: aws.String("two")}); err != nil {
+		t.Fatal(err)
+	}
+	service.Break(here, "DisabledException")
+	service.Break(there, "")
+	if _, err := replica.StopReplicationToReplica(t.Context(), &secretsmanager.StopReplicationToReplicaInput{SecretId: aws.String("s")}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := value(t, replica, "s"); err != nil || got != "one" {
+		t.Errorf("the promoted secret: %v", err)
+	}
+	service.Break(here, "")
+	if got, err := value(t, s.secrets, "s"); err != nil || got != "two" {
+		t.Errorf("the former primary: %v", err)
+	}
 }
 
 func checkCode(t *testing.T, what string, err error, want string) {

@@ -121,7 +121,8 @@ func (s *Service) removeRegions(ctx context.Context, in *sm.RemoveRegionsFromRep
 }
 
 // stopReplication promotes a replica. What its primary had before the call is
-// copied first.
+// copied first, if that can be opened: a replica is promoted above all when the
+// primary's region, with its key, is out of reach.
 func (s *Service) stopReplication(ctx context.Context, in *sm.StopReplicationToReplicaInput) (*sm.StopReplicationToReplicaOutput, error) {
 	arn := arnOf(in.SecretId)
 	entry, err := s.vault.LookupARN(ctx, arn)
@@ -130,7 +131,7 @@ func (s *Service) stopReplication(ctx context.Context, in *sm.StopReplicationToR
 	}
 	if entry.Secret != nil && entry.Secret.IsReplica() {
 		if err := s.copy(ctx, secret.Copying{Primary: entry.Secret.PrimaryARN(), Region: arn.Place().Region}); err != nil {
-			return nil, err
+			s.log.Warn("promoting a replica without the last changes of its primary", "error", err)
 		}
 	}
 	err = s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.vault.Promote(ctx, tx, arn) })
