@@ -19,11 +19,16 @@ type Explanation struct {
 }
 
 // Explain tells the next n windows of a secret, if each rotation succeeds, and
-// what they follow from. It returns nil when rotation was never configured.
+// what they follow from. Where rotation was never configured it has the Calendar that
+// it would have.
 func (s *Scheduler) Explain(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, n int) (*Explanation, error) {
 	r, err := load(ctx, tx, arn)
-	if err != nil || r == nil {
+	if err != nil {
 		return nil, err
+	}
+	if r == nil {
+		c, err := s.calendar(ctx, tx, arn)
+		return &Explanation{Rule: Rule{Calendar: c}}, err
 	}
 	e := &Explanation{Enabled: r.enabled, Rule: r.rule, LastRotated: r.lastRotated, CountedFrom: r.countedFrom}
 	if r.nextRotation() == nil || r.dueBy == nil {

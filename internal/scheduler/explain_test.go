@@ -29,11 +29,11 @@ func opens(e *scheduler.Explanation) (all []string) {
 
 func TestExplain(t *testing.T) {
 	scripted(t, func(t *testing.T, h *house) {
-		if e := h.explain(5); e != nil {
+		h.tag(scheduler.TimeZoneTag, "America/New_York")
+		if e := h.explain(5); e.Enabled || e.Windows != nil || e.Rule.Calendar.Zone != "America/New_York" {
 			t.Errorf("a rotation that was never configured: %+v", e)
 		}
 		h.configure(scheduler.Rule{Days: 30}, nil)
-		h.tag(scheduler.TimeZoneTag, "America/New_York")
 		h.tag(scheduler.BlackoutTag, "2000-01-20/2000-02-05")
 		e := h.explain(3)
 		want(t, "windows", []string{"2000-02-06 05:00:00", "2000-03-07 05:00:00", "2000-04-06 04:00:00"}, opens(e))

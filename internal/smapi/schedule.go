@@ -23,13 +23,13 @@ func (s *Service) explainTarget(ctx context.Context, in *keyturnapi.ExplainRotat
 
 func (s *Service) explain(ctx context.Context, in *keyturnapi.ExplainRotationInput) (*keyturnapi.ExplainRotationOutput, error) {
 	arn := secret.ARN(in.SecretID)
-	out := &keyturnapi.ExplainRotationOutput{ARN: in.SecretID, Name: arn.Name(), TimeZone: "UTC"}
+	out := &keyturnapi.ExplainRotationOutput{ARN: in.SecretID, Name: arn.Name()}
 	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
 		if _, err := s.vault.Find(ctx, tx, arn); err != nil {
 			return err
 		}
 		e, err := s.sched.Explain(ctx, tx, arn, int(cmp.Or(in.MaxResults, defaultWindows)))
-		if e != nil {
+		if err == nil {
 			addExplanation(out, e)
 		}
 		return err
