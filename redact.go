@@ -97,7 +97,7 @@ func leaves(v any) (texts []string) {
 	case string:
 		return []string{v}
 	case json.Number:
-		if len(v) >= window { // any message has a 1
+		if len(v) >= window { // fewer digits stand in any message
 			return []string{v.String()}
 		}
 	case []any:
@@ -110,44 +110,6 @@ func leaves(v any) (texts []string) {
 		}
 	}
 	return texts
-}
-
-// window is how many characters of a value in a row, in bytes, are taken for a
-// part of it: messages quote it cut short, or with escapes in between.
-const window = 4
-
-// mask replaces the values in a message, and whatever holds a window of one.
-func mask(message string, values []string) string {
-	hidden := make([]bool, len(message))
-	for _, v := range values {
-		size := min(window, len(v))
-		for i := 0; size > 0 && i+size <= len(v); i++ {
-			hide(hidden, message, v[i:i+size])
-		}
-	}
-	var b strings.Builder
-	for i := range len(message) {
-		if !hidden[i] {
-			b.WriteByte(message[i])
-		} else if i == 0 || !hidden[i-1] {
-			b.WriteString("[redacted]")
-		}
-	}
-	return strings.ToValidUTF8(b.String(), "")
-}
-
-// hide marks every place where part is.
-func hide(hidden []bool, message, part string) {
-	for from := 0; ; {
-		i := strings.Index(message[from:], part)
-		if i < 0 {
-			return
-		}
-		for j := from + i; j < from+i+len(part); j++ {
-			hidden[j] = true
-		}
-		from += i + 1
-	}
 }
 
 // maxMessage bounds what a function's failure may say in the record, in bytes.
