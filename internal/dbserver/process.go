@@ -78,7 +78,7 @@ func (s *Server) spawn(c command) (*process, error) {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.config.Dir, "LC_ALL=C", "TZ=UTC"}
 	cmd.Stdout, cmd.Stderr = c.log, c.log
 	cmd.ExtraFiles = []*os.File{c.lock}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.user.credential()}
+	cmd.SysProcAttr = leader(c.user)
 	if c.stdin != "" {
 		cmd.Stdin = strings.NewReader(c.stdin)
 	}
@@ -111,10 +111,6 @@ func (s *Server) writePID(pid int, owner account) error {
 	return nil
 }
 
-func signalGroup(pid int, sig syscall.Signal) {
-	_ = syscall.Kill(-pid, sig) // the only error left is that it has ended
-}
-
 // held tells whether any process has the lock on the file.
 func held(path string) bool {
 	f, err := os.Open(path)
@@ -122,7 +118,7 @@ func held(path string) bool {
 		return false
 	}
 	defer f.Close()
-	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+	return errors.Is(lock(f, false), errLocked)
 }
 
 func tryLock(path string) (*os.File, error) {
@@ -130,7 +126,7 @@ func tryLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a server's lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lock(f, true); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), f.Close())
 	}
 	return f, nil
@@ -151,7 +147,7 @@ func (s *Server) acquire(ctx context.Context) (*os.File, *process, error) {
 		if err == nil {
 			return lock, nil, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		if !errors.Is(err, errLocked) {
 			return nil, nil, err
 		}
 		if p := s.leftBehind(); p != nil {

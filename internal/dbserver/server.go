@@ -64,6 +64,9 @@ const (
 
 // New returns the server of c. Nothing is started or written.
 func New(c Config) (*Server, error) {
+	if unsupported != nil {
+		return nil, unsupported
+	}
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("resolving the folder of a database server: %w", err)

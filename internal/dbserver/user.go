@@ -8,7 +8,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
 )
 
 // account is the system user that a server process runs as.
@@ -19,14 +18,6 @@ type account struct {
 
 // self is the user that keyturn runs as.
 func self() account { return account{uid: os.Geteuid(), gid: os.Getegid()} }
-
-// credential is nil where no change of user is wanted.
-func (a account) credential() *syscall.Credential {
-	if a.uid == os.Geteuid() {
-		return nil
-	}
-	return &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)} //nolint:gosec // ids come from the system
-}
 
 func lookUp(name string) (account, bool) {
 	u, err := user.Lookup(name)
@@ -60,19 +51,6 @@ func chooseUser(b Binary, folder string) (account, error) {
 
 var packageUser = map[Product]string{MySQL: "mysql", MariaDB: "mysql", Redis: "redis"}
 
-// ownerOf returns the user that made a folder, whose processes alone can use it.
-func ownerOf(folder string) (account, bool) {
-	info, err := os.Stat(folder)
-	if err != nil {
-		return account{}, false
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return account{}, false
-	}
-	return account{name: strconv.Itoa(int(stat.Uid)), uid: int(stat.Uid), gid: int(stat.Gid)}, true
-}
-
 func unprivileged(b Binary, folder string) (account, error) {
 	a, known := lookUp("postgres")
 	if !known {
@@ -92,7 +70,7 @@ func canReach(a account, b Binary, folder string) error {
 	probe := func(dir string) error {
 		cmd := exec.Command(b.Path, "--version")
 		cmd.Dir = dir
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential()}
+		cmd.SysProcAttr = as(a)
 		return cmd.Run()
 	}
 	if err := probe("/"); err != nil {

@@ -23,3 +23,6 @@ func keepOwner(path string, old fs.FileInfo) error {
 	}
 	return err
 }
+
+// readByOthers tells whether group or others may do anything with a file.
+func readByOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }

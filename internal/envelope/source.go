@@ -136,7 +136,7 @@ func (f *keyFile) read() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the key file: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if readByOthers(info) {
 		return "", fmt.Errorf("key file %s may be read by others: run chmod 600 %s", f.path, f.path)
 	}
 	if info.Size() > maxKeyFile {

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -42,13 +41,6 @@ func (u User) own(path string) error {
 		return fmt.Errorf("giving a function its folder: %w", err)
 	}
 	return nil
-}
-
-func (u User) credential() *syscall.Credential {
-	if !u.Other {
-		return nil
-	}
-	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)} //nolint:gosec // ids come from the system
 }
 
 // spec is what a process is started from.
@@ -85,10 +77,13 @@ const spareMemory = 1024
 // thread is kept for each process. An interrupt typed at this program's terminal
 // does not reach the process, since it has a process group of its own.
 func startProcess(s spec) (*process, error) {
+	if unsupported != nil {
+		return nil, unsupported
+	}
 	args := append([]string{"-c", limited, "sh", strconv.Itoa((s.memory + spareMemory) << 10)}, s.command...)
 	cmd := exec.Command("/bin/sh", args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.variables, s.output, s.output
-	cmd.SysProcAttr = attributes(s.user.credential())
+	cmd.SysProcAttr = attributes(s.user)
 	p := &process{exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -102,7 +97,7 @@ func startProcess(s spec) (*process, error) {
 		if err == nil {
 			_ = cmd.Wait() // the state tells
 			p.state = cmd.ProcessState
-			p.signal(syscall.SIGKILL) // what it left behind in its group
+			p.kill() // what it left behind in its group
 		}
 		close(p.exited)
 	}()
@@ -116,18 +111,6 @@ func startProcess(s spec) (*process, error) {
 	go p.watch(s.memory)
 	return p, nil
 }
-
-// signal reaches the whole process group. Once that has ended, its number may be
-// another's.
-func (p *process) signal(s syscall.Signal) {
-	if p.alive() {
-		_ = syscall.Kill(-p.pid, s) // the only error is that it has ended
-	}
-}
-
-func (p *process) kill()   { p.signal(syscall.SIGKILL) }
-func (p *process) freeze() { p.signal(syscall.SIGSTOP) }
-func (p *process) resume() { p.signal(syscall.SIGCONT) }
 
 func (p *process) alive() bool {
 	select {

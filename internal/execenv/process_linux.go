@@ -10,8 +10,8 @@ import (
 
 // attributes make a process the leader of its group, and have it end with this
 // program, also when that is killed.
-func attributes(user *syscall.Credential) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: user}
+func attributes(u User) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: u.credential()}
 }
 
 // resident returns how much memory a process has in use, in bytes; 0 if it has

@@ -1,14 +1,19 @@
-//go:build !linux
+//go:build !unix
 
 package execenv
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
-// attributes make a process the leader of its group. There is no parent-death
-// signal: a process outlives a killed server until its Runtime API breaks off.
-func attributes(user *syscall.Credential) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Credential: user}
-}
+// unsupported is why no process of a function can run on this system: processes are
+// frozen between events, and end as groups.
+var unsupported = errors.New("functions that are processes run on Linux and macOS only")
 
-// resident is not known here: only the limit of the shell holds.
-func resident(int) int64 { return 0 }
+func attributes(User) *syscall.SysProcAttr { return nil }
+func resident(int) int64                   { return 0 }
+
+func (*process) kill()   {}
+func (*process) freeze() {}
+func (*process) resume() {}
