@@ -22,8 +22,8 @@ import (
 type mysql struct{ *conn }
 
 const (
-	hostsOf    = "SELECT RTRIM(host) FROM mysql.user WHERE user = ?" // the mode PAD_CHAR_TO_FULL_LENGTH fills it up
-	lockOf     = "keyturn:"                                          // + user, of which MariaDB's may be longer than the 64 characters of a lock's name
+	hostsOf    = "SELECT RTRIM(host), " + readsOnly + " FROM mysql.user WHERE user = ?" // the mode PAD_CHAR_TO_FULL_LENGTH fills it up
+	lockOf     = "keyturn:"                                                             // + user, of which MariaDB's may be longer than the 64 characters of a lock's name
 	lockName   = 56
 	lockSecond = 10
 )
@@ -35,6 +35,9 @@ func (m *mysql) SetPassword(ctx context.Context, user, password string) error {
 	}
 	rows, err := m.accounts(ctx, user, hostsOf)
 	if err != nil {
+		return err
+	}
+	if err := m.writable(); err != nil {
 		return err
 	}
 	if err := m.admits(ctx, user); err != nil {
@@ -71,6 +74,9 @@ func (m *mysql) AddPassword(ctx context.Context, user, password, keep string) er
 	}
 	rows, err := m.accounts(ctx, user, hostsOf)
 	if err != nil {
+		return err
+	}
+	if err := m.writable(); err != nil {
 		return err
 	}
 	for _, a := range rows {

@@ -167,6 +167,8 @@ type conn struct {
 	login   rotation.Login
 	self    account
 	version string
+
+	readOnly bool // the server, at the last look at another's accounts
 }
 
 func (c *conn) isMariaDB() bool { return strings.Contains(strings.ToLower(c.version), "mariadb") }
@@ -207,7 +209,7 @@ func (c *conn) accounts(ctx context.Context, user, query string) ([]account, err
 	var found []account
 	for rows.Next() {
 		a := account{user: user}
-		if err := rows.Scan(&a.host); err != nil {
+		if err := rows.Scan(&a.host, &c.readOnly); err != nil {
 			return nil, c.statementError(ctx, err, nil)
 		}
 		found = append(found, a)
@@ -219,6 +221,18 @@ func (c *conn) accounts(ctx context.Context, user, query string) ([]account, err
 		return nil, rotation.Errorf(rotation.ClassSecret, "the server has no user %s: create it, or correct the key username of the secret", user)
 	}
 	return found, nil
+}
+
+// readsOnly tells replicas and readers, as they are usually set up.
+const readsOnly = "@@GLOBAL.read_only OR @@GLOBAL.innodb_read_only"
+
+// writable refuses a server that is read-only. It lets those who have SUPER, or
+// CONNECTION_ADMIN or READ ONLY ADMIN, change what its source then does not know.
+func (c *conn) writable() error {
+	if !c.readOnly {
+		return nil
+	}
+	return rotation.Errorf(rotation.ClassDatabase, "the server is read-only: %s", readOnlyHint)
 }
 
 // needs names the missing GRANT in a privilege error. An account that has

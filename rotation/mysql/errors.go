@@ -191,7 +191,7 @@ func readOnly(cause error) bool {
 func statementHint(cause error) string {
 	switch {
 	case readOnly(cause):
-		return "a reader or replica cannot change passwords (name the writer's endpoint as host); if it is the writer, end its read_only and super_read_only"
+		return readOnlyHint
 	case isServer(cause, errReadOnlyTransaction):
 		return "the server is set to transaction_read_only, and the session could not end that: SET GLOBAL transaction_read_only = OFF"
 	case isServer(cause, errNotValid), isServer(cause, errHistory):
@@ -199,3 +199,5 @@ func statementHint(cause error) string {
 	}
 	return ""
 }
+
+const readOnlyHint = "a reader or replica cannot change passwords (name the writer's endpoint as host); if it is the writer, end its read_only and super_read_only"

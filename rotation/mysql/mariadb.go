@@ -26,13 +26,16 @@ type mariadb struct{ *conn }
 const (
 	native = "mysql_native_password"
 	// A role has a row without a host.
-	hostsOfMaria = "SELECT RTRIM(host) FROM mysql.user WHERE user = ? AND is_role <> 'Y'"
+	hostsOfMaria = "SELECT RTRIM(host), " + readsOnly + " FROM mysql.user WHERE user = ? AND is_role <> 'Y'"
 )
 
 // SetPassword implements rotation.Session.
 func (m *mariadb) SetPassword(ctx context.Context, user, password string) error {
 	rows, err := m.accounts(ctx, user, hostsOfMaria)
 	if err != nil {
+		return err
+	}
+	if err := m.writable(); err != nil {
 		return err
 	}
 	if err := m.admits(ctx, user); err != nil {
@@ -66,6 +69,9 @@ func (m *mariadb) setOwn(ctx context.Context, plugin, password string) error {
 func (m *mariadb) AddPassword(ctx context.Context, user, password, keep string) error {
 	rows, err := m.accounts(ctx, user, hostsOfMaria)
 	if err != nil {
+		return err
+	}
+	if err := m.writable(); err != nil {
 		return err
 	}
 	for _, a := range rows {

@@ -130,7 +130,7 @@ func (m *mariadb) statements(a account, dual bool) []rotation.Statement {
 func (c *conn) survey(ctx context.Context, product, user string) (x rotation.Explanation, grants privileges, err error) {
 	x.Server = product + " " + c.version
 	var readOnly bool
-	if err := c.QueryRowContext(ctx, "SELECT @@GLOBAL.read_only OR @@GLOBAL.innodb_read_only").Scan(&readOnly); err != nil {
+	if err := c.QueryRowContext(ctx, "SELECT "+readsOnly).Scan(&readOnly); err != nil {
 		return x, "", c.statementError(ctx, err, nil)
 	}
 	if grants, err = c.privileges(ctx); err != nil {

@@ -24,7 +24,7 @@ func (c *conn) untouched(ctx context.Context, query string) (string, error) {
 	var others []string
 	for rows.Next() {
 		other := account{user: c.self.user}
-		if err := rows.Scan(&other.host); err != nil {
+		if err := rows.Scan(&other.host, new(bool)); err != nil {
 			return "", c.statementError(ctx, err, nil)
 		}
 		if other != c.self {

@@ -41,6 +41,25 @@ func TestReadOnlyTransactions(t *testing.T) {
 	})
 }
 
+// TestReadOnlyServerAndAMightyAdmin: who has SUPER may change a replica, and its source
+// would not know.
+func TestReadOnlyServerAndAMightyAdmin(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		db := newWorld(t, p, plain).adminDB()
+		for _, strategy := range []string{"SingleUser", "DualPassword"} {
+			w := newWorld(t, p, plain, `"rotationStrategy":"`+strategy+`"`)
+			w.addAdmin(w.admin.User, w.admin.Password)
+			w.store.begin(secretID, "version-1")
+			w.must("version-1", rotation.StepCreate)
+			w.run(db, "SET GLOBAL read_only = ON")
+			w.refused("version-1", rotation.StepSet, rotation.ClassDatabase, "writer's endpoint")
+			w.want("AWSCURRENT on a replica", true, w.first.Password)
+			w.run(db, "SET GLOBAL read_only = OFF")
+			w.must("version-1", rotation.StepSet)
+		}
+	})
+}
+
 // TestReadOnlyServer: the error says what it may be, and the next attempt succeeds.
 func TestReadOnlyServer(t *testing.T) {
 	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
