@@ -257,6 +257,9 @@ func checkSnapshot(skip *bool, snapshot *string) error {
 }
 
 func (c *clusterRow) mayBeDeleted(members []*instanceRow) error {
+	if c.status == deleting {
+		return ErrClusterState.Errorf("Cluster %s is already being deleted.", idOf(c.arn))
+	}
 	if value(c.shown.DeletionProtection) {
 		return ErrParameterCombination.Errorf("Cannot delete protected Cluster, please disable deletion protection and try again.")
 	}

@@ -271,6 +271,9 @@ func (w *world) checkDeletion() {
 	_, err := w.DeleteDBInstance(ctx, &rds.DeleteDBInstanceInput{DBInstanceIdentifier: aws.String("shop-1")})
 	check(w.t, err)
 	check(w.t, deleteCluster())
+	if deleteCluster() == nil {
+		w.t.Error("a cluster that is being deleted, or gone, was deleted again")
+	}
 	w.awaitGone("shop-1")
 	w.await("the cluster to be gone", func() bool {
 		_, err := w.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: id})
