@@ -199,7 +199,7 @@ func lastError(runs []keyturnapi.RotationRun) *stepError {
 				at = *r.Ended
 			}
 			return &stepError{Step: r.Step, Class: r.ErrorClass, Message: r.Error, At: at, Attempt: r.Attempt,
-				Advice: advice[rotation.Class(r.ErrorClass)]}
+				Advice: adviceOn(r)}
 		case outcomeSucceeded:
 			return nil
 		}

@@ -140,14 +140,23 @@ func (a *app) driftFacts(f *facts, p *keyturnapi.RotationPasswords) {
 	f.add("Next check", a.when(p.NextCheck))
 }
 
-// advice says what to do about an error's class.
+// adviceOn says what to do about the error of a step. Of the rules that the class policy
+// stands for, those for passwords are the function's to fit.
+func adviceOn(r keyturnapi.RotationRun) string {
+	if strings.Contains(r.Error, rotation.ErrRejected.Error()) {
+		return "Make the function's password rules fit the database's."
+	}
+	return advice[rotation.Class(r.ErrorClass)]
+}
+
+// advice is by the error's class.
 var advice = map[rotation.Class]string{
 	rotation.ClassDNS:       "Correct the key host of the secret, or the network's DNS.",
 	rotation.ClassTCP:       "Start the database, or let the server in: host and port of the secret, firewall, security group.",
 	rotation.ClassTLS:       "Trust the database's certificate, or correct the key host; a server without TLS needs \"ssl\": false.",
 	rotation.ClassAuth:      "See which password is live: keyturn rotation status --prove. Then: keyturn rotation heal, or repair.",
 	rotation.ClassPrivilege: "Give the account the privilege that the error names, then rotate again.",
-	rotation.ClassPolicy:    "Make the function's password rules fit the database's.",
+	rotation.ClassPolicy:    "Change the account or the server as the error says, then rotate again.",
 	rotation.ClassTimeout:   "See the database's load, and routes and firewalls on the way to it.",
 	rotation.ClassAPI:       "See the function's permissions on the secret, and the server's log.",
 	rotation.ClassSecret:    "Correct the secret's value or labels as the error says.",

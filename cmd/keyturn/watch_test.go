@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,4 +80,16 @@ func promote(ctx context.Context, client *secretsmanager.Client, e rotation.Even
 	_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &e.SecretID, VersionStage: aws.String(stageCurrent),
 		RemoveFromVersionId: now.VersionId, MoveToVersionId: &e.ClientRequestToken})
 	return err
+}
+
+// Only a rejected password is for the function's rules to mend.
+func TestAdviceOnPolicy(t *testing.T) {
+	run := keyturnapi.RotationRun{ErrorClass: string(rotation.ClassPolicy), Error: "changing the password: " + rotation.ErrRejected.Error() + ": too short"}
+	if got := adviceOn(run); !strings.Contains(got, "password rules") {
+		t.Errorf("a rejected password: %s", got)
+	}
+	run.Error = "the account of app requires a client certificate"
+	if got := adviceOn(run); strings.Contains(got, "password rules") {
+		t.Errorf("an account that cannot be tried: %s", got)
+	}
 }
