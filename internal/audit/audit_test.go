@@ -610,6 +610,15 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// swapFile changes the file while nobody writes: who does reads it without the lock.
+func (l *Log) swapFile(f *os.File) (old *os.File) {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, l.file = l.file, f
+	return old
+}
+
 // While the disk is full no call is recorded, and all are told so. Once it is
 // not, the log goes on, and tells how many it lost.
 func TestFullDisk(t *testing.T) {
@@ -623,10 +632,7 @@ func TestFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.mu.Lock()
-		good := l.file
-		l.file = full
-		l.mu.Unlock()
+		good := l.swapFile(full)
 		for range 3 {
 			if err := l.Record(getValue(2)); !errors.Is(err, ErrNotRecorded) {
 				t.Errorf("got %v", err)
@@ -639,9 +645,7 @@ func TestFullDisk(t *testing.T) {
 		if l.Err() == nil {
 			t.Error("the log seems to be well")
 		}
-		l.mu.Lock()
-		l.file = good
-		l.mu.Unlock()
+		l.swapFile(good)
 		time.Sleep(2 * Interval)
 		record(t, l, getValue(3))
 		synctest.Wait()
