@@ -133,7 +133,7 @@ func (s *stagesTest) move(t *rapid.T) {
 		to = s.version(t)
 	}
 	if to != "" && to == s.model.labels[label] {
-		t.Skip("not recorded of AWS")
+		return // what AWS answers is not recorded
 	}
 	ok := s.model.mayMove(label, from, to)
 	if wantEnd(t, ok, s.house.move("s", label, from, to)); !ok {
