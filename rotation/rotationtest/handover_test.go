@@ -46,12 +46,7 @@ func TestMendOwnershipPassesEverythingOn(t *testing.T) {
 // warning. Nobody loses anything, neither then nor by a rotation that comes before the
 // next attempt.
 func TestMendOwnershipOfWhatTheAdminMayNotGive(t *testing.T) {
-	admin := newWorld(t, dbserver.Postgres, plain)
-	w := newTurns(t, dbserver.Postgres)
-	w.oldWay("postgres")
-	name := admin.first.Username
-	w.mayAlter(name, w.first.Username, w.clone())
-	w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, name, admin.first.Password))
+	w, _ := oldWayOfAnAdmin(t)
 	if err := w.mend(); rotation.ClassOf(err) != rotation.ClassPrivilege || !strings.Contains(err.Error(), "GRANT ") || !strings.Contains(err.Error(), "owner, or a superuser") {
 		t.Errorf("mended: %v", err)
 	}

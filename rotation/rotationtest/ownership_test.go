@@ -274,17 +274,24 @@ func TestMendOwnership(t *testing.T) {
 	w.mended(databases...)
 }
 
+// oldWayOfAnAdmin is a database that was rotated the old way, by an administrator that
+// is no superuser, but may alter both users.
+func oldWayOfAnAdmin(t *testing.T) (w *world, admin string) {
+	t.Helper()
+	a := newWorld(t, dbserver.Postgres, plain)
+	w, admin = newTurns(t, dbserver.Postgres), a.first.Username
+	w.oldWay("postgres")
+	w.mayAlter(admin, w.first.Username, w.clone())
+	w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, admin, a.first.Password))
+	return w, admin
+}
+
 // TestMendOwnershipByAnOrdinaryAdmin: no superuser, whom the owners let pass on
 // what the logins were granted. It may not take back what they gave.
 func TestMendOwnershipByAnOrdinaryAdmin(t *testing.T) {
-	admin := newWorld(t, dbserver.Postgres, plain)
-	w := newTurns(t, dbserver.Postgres)
-	w.oldWay("postgres")
-	name := admin.first.Username
-	w.mayAlter(name, w.first.Username, w.clone())
+	w, name := oldWayOfAnAdmin(t)
 	w.can(w.administrator(), "postgres", w.named("GRANT USAGE ON SCHEMA THEIRS TO "+name+" WITH GRANT OPTION"),
 		w.named("GRANT ALL ON THEIRS.t TO "+name+" WITH GRANT OPTION"), w.named("GRANT ALL ON FUNCTION THEIRS.f TO "+name+" WITH GRANT OPTION"))
-	w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, name, admin.first.Password))
 	w.check(w.mend())
 	w.mended("postgres")
 }
