@@ -37,7 +37,7 @@ var floors = map[string]int{
 	"rotation/mysql": 2, "rotation/postgres": 2, "rotation/redis": 2, "doctor": 2,
 
 	"internal/http1": 1, "internal/fault": 1, "internal/envelope": 1, "internal/dbserver": 1, "internal/audit": 1, "internal/iam/policy": 1, "internal/execenv": 1,
-	"rotation": 1, "deploy": 1, "deploy/yamlfile": 1, "keyturnapi": 1, "transfer": 1,
+	"rotation": 1, "deploy": 1, "deploy/lockedfile": 1, "deploy/yamlfile": 1, "keyturnapi": 1, "transfer": 1,
 }
 
 // clients work against AWS and against keyturn alike: they know the SDK only.

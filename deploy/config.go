@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/keyturn/keyturn/deploy/lockedfile"
 	"github.com/keyturn/keyturn/deploy/yamlfile"
 )
 
@@ -79,11 +80,11 @@ var sections = []struct {
 }
 
 // open locks, reads and validates a config.yml.
-func open(o Options) (*yamlfile.File, config, error) {
+func open(o Options) (*lockedfile.File, config, error) {
 	path := o.ConfigPath
-	file, err := yamlfile.OpenFile(path)
+	file, err := lockedfile.Open(path)
 	if err != nil {
-		return nil, config{}, err
+		return nil, config{}, fileError(err)
 	}
 	cfg, err := read(path, file.Bytes())
 	if err == nil {

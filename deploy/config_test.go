@@ -113,6 +113,13 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+func TestMissingFile(t *testing.T) {
+	err := Check(filepath.Join(t.TempDir(), "none.yml"))
+	if e, ok := errors.AsType[*ConfigError](err); !ok || !strings.Contains(e.Fix, "-f") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // check runs Check on a file with this content.
 func check(t *testing.T, content string) error {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"slices"
@@ -11,12 +12,26 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"github.com/keyturn/keyturn/deploy/lockedfile"
 	"github.com/keyturn/keyturn/deploy/yamlfile"
 )
 
 // ConfigError is a config.yml that cannot be used: it names the file, the
 // line, the key, and what to do.
 type ConfigError = yamlfile.Error
+
+// fileError is what is wrong with config.yml as a file; nil stays nil.
+func fileError(err error) error {
+	e, ok := errors.AsType[*lockedfile.Error](err)
+	if !ok {
+		return err
+	}
+	fix := e.Fix
+	if errors.Is(e, fs.ErrNotExist) {
+		fix = "name the file with -f"
+	}
+	return &ConfigError{Path: e.Path, Problem: e.Problem, Fix: fix}
+}
 
 // StepError is a step that failed. Neither its text nor the errors inside it
 // hold a password.

@@ -201,5 +201,5 @@ func (d *deployment) rewrite() error {
 		}
 	}
 	d.report.ConfigKeys = changed
-	return d.file.Replace(doc.Bytes(), true)
+	return fileError(d.file.Replace(doc.Bytes(), true))
 }

@@ -7,14 +7,14 @@ import (
 
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
 
-	"github.com/keyturn/keyturn/deploy/yamlfile"
+	"github.com/keyturn/keyturn/deploy/lockedfile"
 )
 
 // deployment is one run: what was asked, and what the steps have learnt.
 type deployment struct {
 	Options
 	cfg    config
-	file   *yamlfile.File
+	file   *lockedfile.File
 	report Report
 
 	step    Step      // the running one
@@ -58,7 +58,7 @@ var walk = []struct {
 	{StepConfig, (*deployment).writeConfig},
 }
 
-func newDeployment(o Options, cfg config, file *yamlfile.File) *deployment {
+func newDeployment(o Options, cfg config, file *lockedfile.File) *deployment {
 	seen := []string{string(o.Password), string(cfg.Password)}
 	return &deployment{Options: o, cfg: cfg, file: file, seen: seen, report: Report{
 		ConfigPath:        o.ConfigPath,

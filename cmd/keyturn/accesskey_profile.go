@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/keyturn/keyturn/deploy/yamlfile"
+	"github.com/keyturn/keyturn/deploy/lockedfile"
 	"github.com/keyturn/keyturn/keyturnapi"
 )
 
@@ -19,8 +19,8 @@ import (
 type credentialsFile struct {
 	path    string
 	profile string
-	file    *yamlfile.File // locked, so that of two commands none overwrites the other's key
-	made    bool           // it was not there, and is empty
+	file    *lockedfile.File // locked, so that of two commands none overwrites the other's key
+	made    bool             // it was not there, and is empty
 }
 
 var profileName = regexp.MustCompile(`^[\w+=,.@:/-]+$`)
@@ -60,7 +60,7 @@ func (f *credentialsFile) open() error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("writing the credentials file: %w", err)
 	}
-	if f.file, err = yamlfile.OpenFile(f.path); err != nil {
+	if f.file, err = lockedfile.Open(f.path); err != nil {
 		return fmt.Errorf("reading the credentials file: %w", err)
 	}
 	return nil

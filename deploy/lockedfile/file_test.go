@@ -1,4 +1,4 @@
-package yamlfile
+package lockedfile
 
 import (
 	"errors"
@@ -22,9 +22,9 @@ func write(t *testing.T, mode fs.FileMode) string {
 	return path
 }
 
-func openFile(t *testing.T, path string) *File {
+func open(t *testing.T, path string) *File {
 	t.Helper()
-	f, err := OpenFile(path)
+	f, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestReplaceMode(t *testing.T) {
 		{0o755, true, 0o600},
 	} {
 		path := write(t, tt.before)
-		if err := openFile(t, path).Replace([]byte("a: 2\n"), tt.secret); err != nil {
+		if err := open(t, path).Replace([]byte("a: 2\n"), tt.secret); err != nil {
 			t.Fatal(err)
 		}
 		check(t, path, "a: 2\n", tt.after)
@@ -75,7 +75,7 @@ func TestReplaceMode(t *testing.T) {
 
 func TestReplaceTightensEqualContent(t *testing.T) {
 	path := write(t, 0o644)
-	if err := openFile(t, path).Replace([]byte("a: 1\n"), true); err != nil {
+	if err := open(t, path).Replace([]byte("a: 1\n"), true); err != nil {
 		t.Fatal(err)
 	}
 	check(t, path, "a: 1\n", 0o600)
@@ -83,19 +83,19 @@ func TestReplaceTightensEqualContent(t *testing.T) {
 
 func TestReplaceTwiceKeepsTheLock(t *testing.T) {
 	path := write(t, 0o600)
-	f := openFile(t, path)
+	f := open(t, path)
 	for _, content := range []string{"a: 2\n", "a: 3\n"} {
 		if err := f.Replace([]byte(content), true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenFile(path); err == nil || !strings.Contains(err.Error(), "in use by another") {
+		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "in use by another") {
 			t.Errorf("opened a locked file: %v", err)
 		}
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	openFile(t, path)
+	open(t, path)
 	check(t, path, "a: 3\n", 0o600)
 }
 
@@ -105,7 +105,7 @@ func TestReplaceFollowsSymlink(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := openFile(t, link).Replace([]byte("a: 2\n"), true); err != nil {
+	if err := open(t, link).Replace([]byte("a: 2\n"), true); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode().Type() != fs.ModeSymlink {
@@ -124,7 +124,7 @@ func TestReplaceRefusesForeignChange(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := write(t, 0o600)
-			f := openFile(t, path)
+			f := open(t, path)
 			if err := change(path); err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +141,7 @@ func TestReplaceRefusesForeignChange(t *testing.T) {
 
 func TestReplaceRefusesDeletedFile(t *testing.T) {
 	path := write(t, 0o600)
-	f := openFile(t, path)
+	f := open(t, path)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestReplaceRefusesOtherLinkTarget(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	f := openFile(t, link)
+	f := open(t, link)
 	if err := errors.Join(os.Remove(link), os.Symlink(other, link)); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestReplaceKeepsOwner(t *testing.T) {
 	if err := os.Chown(path, wantUID, wantGID); err != nil {
 		t.Fatal(err)
 	}
-	if err := openFile(t, path).Replace([]byte("a: 2\n"), true); err != nil {
+	if err := open(t, path).Replace([]byte("a: 2\n"), true); err != nil {
 		t.Fatal(err)
 	}
 	if uid, gid := owner(t, path); int(uid) != wantUID || int(gid) != wantGID {
@@ -189,10 +189,10 @@ func TestReplaceKeepsOwner(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	folder := t.TempDir()
 	for path, want := range map[string]string{
-		filepath.Join(folder, "none.yml"): "no such file or directory; name the file with -f",
+		filepath.Join(folder, "none.yml"): "no such file or directory",
 		folder:                            "is not a regular file",
 	} {
-		if _, err := OpenFile(path); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", path, err, want)
 		}
 	}

@@ -1,4 +1,6 @@
-package yamlfile
+// Package lockedfile replaces files that people and other programs write as well:
+// as a whole, all or nothing, and never over what somebody else wrote meanwhile.
+package lockedfile
 
 import (
 	"bytes"
@@ -25,9 +27,29 @@ type File struct {
 	lock   *flock.Flock
 }
 
-// OpenFile locks and reads a file. It follows a symbolic link. Errors are
-// *Error.
-func OpenFile(path string) (*File, error) {
+// Error is a file that cannot be read or replaced. It never holds anything of the
+// file's content.
+type Error struct {
+	Path    string // as the caller named it
+	Problem string // what is wrong
+	Fix     string // what to do about it; may be empty
+	Err     error  // of the file system, such as fs.ErrNotExist; may be nil
+}
+
+// Error returns "path: problem; fix".
+func (e *Error) Error() string {
+	text := e.Path + ": " + e.Problem
+	if e.Fix != "" {
+		text += "; " + e.Fix
+	}
+	return text
+}
+
+// Unwrap returns what the file system said.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Open locks and reads a file. It follows a symbolic link. Errors are *Error.
+func Open(path string) (*File, error) {
 	f := &File{path: path}
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -38,7 +60,7 @@ func OpenFile(path string) (*File, error) {
 		return nil, f.problem(err)
 	}
 	if !f.info.Mode().IsRegular() {
-		return nil, &Error{Path: path, Problem: "is not a regular file", Fix: "name a YAML file"}
+		return nil, &Error{Path: path, Problem: "is not a regular file"}
 	}
 	if err := f.take(target); err != nil {
 		return nil, err
@@ -158,13 +180,10 @@ func (f *File) problem(err error) error {
 		err = e.Err
 	}
 	fix := ""
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		fix = "name the file with -f"
-	case errors.Is(err, fs.ErrPermission):
+	if errors.Is(err, fs.ErrPermission) {
 		fix = "check the owner and mode of the file and its folder"
 	}
-	return &Error{Path: f.path, Problem: err.Error(), Fix: fix}
+	return &Error{Path: f.path, Problem: err.Error(), Fix: fix, Err: err}
 }
 
 // syncFolder makes a rename in the folder last.
