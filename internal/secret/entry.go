@@ -141,9 +141,9 @@ type entryTexts struct{ byARN, byName string }
 
 // wholeEntry reads a secret and its current version; entryHead the secret alone.
 var (
-	wholeEntry = newEntryTexts(`s.labels, s.current, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at`,
+	wholeEntry = newEntryTexts(`s.current, v.kind, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at`,
 		` LEFT JOIN secret_versions v ON v.secret = s.number AND v.id = s.current`)
-	entryHead = newEntryTexts(`NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL`, "")
+	entryHead = newEntryTexts(`NULL, NULL, NULL, NULL, NULL, NULL, NULL`, "")
 )
 
 func newEntryTexts(columns, joins string) *entryTexts {
@@ -170,35 +170,36 @@ func readEntry(ctx context.Context, tx *sqldb.Tx, k cacheKey, arn ARN, texts *en
 	}
 	e.ARN, e.Secret = s.ARN, s
 	if row.hasValue() {
-		e.current, err = row.version(s.ARN)
+		e.current, err = row.version(s)
 	}
+	s.labels = "" // a cache need not keep them
 	return e, err
 }
 
 // entryRow is what an entry's statement reads before the columns of the secret:
 // NULL where there is no version that has AWSCURRENT.
 type entryRow struct {
-	labels, id, kind, keyID sql.NullString
-	wrapped, ciphertext     []byte
-	created, accessed       sql.NullInt64
+	id, kind, keyID     sql.NullString
+	wrapped, ciphertext []byte
+	created, accessed   sql.NullInt64
 }
 
 // before returns a scan that reads r, and what it is given from the columns
 // behind it.
 func (r *entryRow) before(scan func(...any) error) func(...any) error {
 	return func(more ...any) error {
-		own := []any{&r.labels, &r.id, &r.kind, &r.keyID, &r.wrapped, &r.ciphertext, &r.created, &r.accessed}
+		own := []any{&r.id, &r.kind, &r.keyID, &r.wrapped, &r.ciphertext, &r.created, &r.accessed}
 		return scan(append(own, more...)...)
 	}
 }
 
 func (r *entryRow) hasValue() bool { return r.kind.Valid && r.kind.String != reserved }
 
-func (r *entryRow) version(arn ARN) (*Version, error) {
-	b := board{arn: arn}
-	err := b.parse(r.labels.String)
+func (r *entryRow) version(of *Secret) (*Version, error) {
+	b := board{arn: of.ARN}
+	err := b.parse(of.labels)
 	id := VersionID(r.id.String)
-	return &Version{ARN: arn, ID: id, Stages: b.stages(id), kind: r.kind.String,
+	return &Version{ARN: of.ARN, ID: id, Stages: b.stages(id), kind: r.kind.String,
 		sealed:  envelope.Sealed{KeyID: r.keyID.String, Wrapped: r.wrapped, Ciphertext: r.ciphertext},
 		Created: time.UnixMilli(r.created.Int64).UTC(), Accessed: sqldb.Time(r.accessed)}, err
 }

@@ -178,15 +178,6 @@ func (v *Vault) Holder(ctx context.Context, tx *sqldb.Tx, arn ARN, label string)
 	return b.holder(label), nil
 }
 
-// Stages returns the labelled versions of a secret with their labels.
-func (v *Vault) Stages(ctx context.Context, tx *sqldb.Tx, arn ARN) (map[VersionID][]string, error) {
-	b, err := readBoard(ctx, tx, arn)
-	if err != nil {
-		return nil, err
-	}
-	return b.allStages(), nil
-}
-
 func errTooManyLabels() error {
 	return ErrLimitExceeded.Errorf("You can't attach more than %d staging labels to a version of a secret.", maxLabels)
 }

@@ -134,12 +134,10 @@ func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret,
 	defer rows.Close()
 	byARN := make(map[ARN]*Secret, len(arns))
 	for rows.Next() {
-		var labels string
-		s, err := scanSecret(func(to ...any) error { return rows.Scan(append(to, &labels)...) })
+		s, err := scanSecret(rows.Scan)
 		if err != nil {
 			return nil, fmt.Errorf("reading a page of secrets: %w", err)
 		}
-		s.labels = labels
 		byARN[s.ARN] = s
 	}
 	if err := rows.Err(); err != nil {
@@ -157,7 +155,7 @@ func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret,
 	return found, nil
 }
 
-var loadText = `SELECT ` + secretColumns + `, labels FROM secrets WHERE arn IN ` + inList + `
+var loadText = `SELECT ` + secretColumns + ` FROM secrets WHERE arn IN ` + inList + `
 	AND (delete_at IS NULL OR ($102 AND delete_at > $103))`
 
 // addTags reads the tags of all secrets that ever had one.
@@ -189,8 +187,8 @@ func addTags(ctx context.Context, tx *sqldb.Tx, byARN map[ARN]*Secret) error {
 
 var tagsText = `SELECT arn, tag_key, tag_value FROM secret_tags WHERE arn IN ` + inList + ` ORDER BY arn, position`
 
-// Stages returns the labelled versions of a secret that List has returned, with
-// their labels.
+// Stages returns the labelled versions of a secret that Find or List has returned,
+// with their labels.
 func (s *Secret) Stages() (map[VersionID][]string, error) {
 	b := board{arn: s.ARN}
 	err := b.parse(s.labels)

@@ -65,7 +65,7 @@ type Secret struct {
 	External      External   // of a managed external secret
 
 	changedOrder int64  // where it stands in a list by Changed
-	labels       string // what its board reads; of a secret that List returned
+	labels       string // what its board reads
 }
 
 // External is what RotateSecret stored about a managed external secret.
@@ -292,7 +292,7 @@ CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;`
 const ofSecret = `secret = (SELECT number FROM secrets WHERE arn = $1)`
 
 const secretColumns = `arn, name, description, kms_key_id, type, owning_service, tagged,
-	created_at, changed_at, changed_order, accessed_at, delete_at, resource_policy, primary_region, external`
+	created_at, changed_at, changed_order, accessed_at, delete_at, resource_policy, primary_region, external, labels`
 
 func scanSecret(scan func(...any) error) (*Secret, error) {
 	var s Secret
@@ -301,7 +301,7 @@ func scanSecret(scan func(...any) error) (*Secret, error) {
 	var accessed, deleteAt sql.NullInt64
 	var external string
 	err := scan(&s.ARN, &s.Name, &s.Description, &s.KMSKeyID, &s.Type, &s.OwningService, &tagged,
-		&created, &changed, &s.changedOrder, &accessed, &deleteAt, &s.Policy, &s.PrimaryRegion, &external)
+		&created, &changed, &s.changedOrder, &accessed, &deleteAt, &s.Policy, &s.PrimaryRegion, &external, &s.labels)
 	if err != nil {
 		return nil, err
 	}

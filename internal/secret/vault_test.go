@@ -140,7 +140,11 @@ func (h *house) holders(arn secret.ARN) map[string]secret.VersionID {
 	h.t.Helper()
 	all := map[string]secret.VersionID{}
 	h.read(func(tx *sqldb.Tx) error {
-		stages, err := h.Stages(context.Background(), tx, arn)
+		s, err := h.Find(context.Background(), tx, arn)
+		if err != nil {
+			return err
+		}
+		stages, err := s.Stages()
 		for id, labels := range stages {
 			for _, l := range labels {
 				if other, twice := all[l]; twice {
@@ -358,7 +362,7 @@ func (h *house) contents(arn secret.ARN) (c contents) {
 		}
 		c.Secret = *s
 		c.Secret.ARN, c.Secret.KMSKeyID, c.Secret.Created = "", "", time.Time{} // the replica's own
-		if c.Stages, err = h.Stages(ctx, tx, arn); err != nil {
+		if c.Stages, err = s.Stages(); err != nil {
 			return err
 		}
 		ids, err := h.VersionIDs(ctx, tx, arn)

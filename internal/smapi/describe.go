@@ -80,7 +80,7 @@ func (s *Service) describe(ctx context.Context, in *sm.DescribeSecretInput) (*sm
 		if err != nil {
 			return err
 		}
-		stages, err := s.vault.Stages(ctx, tx, arn)
+		stages, err := found.Stages()
 		if err != nil {
 			return err
 		}
