@@ -14,7 +14,7 @@ import (
 
 // writes finds statements that change what the cache may hold, and such as get
 // the table's name from elsewhere.
-var writes = regexp.MustCompile(`(?i)\b(INSERT\s+(OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+((secrets|secret_versions|secret_tags)\b|["\x60])`)
+var writes = regexp.MustCompile(`(?i)\b(INSERT\s+(OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+((secrets|secret_versions)\b|["\x60])`)
 
 // A statement that writes to a table of this package without going through
 // change would leave the cache telling of the past.
@@ -42,6 +42,9 @@ func checkWrites(t *testing.T, path string, here bool) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok && here && isChange(call) {
 			ast.Inspect(call.Args[2], func(n ast.Node) bool { allowed[n] = true; return true })
+		}
+		if v, ok := n.(*ast.ValueSpec); ok && v.Names[0].Name == "Schema" { // runs before there is a cache
+			return false
 		}
 		text, ok := n.(*ast.BasicLit)
 		if ok && text.Kind == token.STRING && !allowed[n] && writes.MatchString(text.Value) {

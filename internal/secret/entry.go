@@ -94,20 +94,10 @@ func (v *Vault) FindToWrite(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret
 func (v *Vault) load(ctx context.Context, k cacheKey, arn ARN, texts *entryTexts) (e *Entry, err error) {
 	changes := v.cache.begin(k)
 	now := v.db.Now()
-	if head := v.cache.find(k, now); head == nil || !head.tagged() { // likely still so
-		err = v.db.ReadOne(ctx, func(tx *sqldb.Tx) (err error) {
-			e, err = readEntry(ctx, tx, k, arn, texts)
-			return err
-		})
-	}
-	if err == nil && (e == nil || e.tagged()) { // tags take a second statement, and both must see one state
-		err = v.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-			if e, err = readEntry(ctx, tx, k, arn, texts); err == nil && e.tagged() {
-				e.Secret.Tags, err = tags(ctx, tx, e.ARN)
-			}
-			return err
-		})
-	}
+	err = v.db.ReadOne(ctx, func(tx *sqldb.Tx) (err error) {
+		e, err = readEntry(ctx, tx, k, arn, texts)
+		return err
+	})
 	if err != nil || e.Secret == nil {
 		return e, err
 	}
@@ -133,8 +123,6 @@ func (e *Entry) readOn(day time.Time) *Entry {
 	now.key.Store(e.key.Load())
 	return now
 }
-
-func (e *Entry) tagged() bool { return e.Secret != nil && e.Secret.Tags != nil }
 
 // entryTexts is the statements that read an Entry.
 type entryTexts struct{ byARN, byName string }

@@ -51,7 +51,10 @@ func (v *Vault) Create(ctx context.Context, tx *sqldb.Tx, n New, version *Versio
 	if err != nil {
 		return "", fmt.Errorf("creating a secret: %w", err)
 	}
-	return purged, v.insertRest(ctx, tx, n)
+	if len(n.Replicas) == 0 {
+		return purged, nil
+	}
+	return purged, v.AddReplicas(ctx, tx, n.ARN, n.Replicas)
 }
 
 // insertSecret stores the secret's own row, with what it tells of a first version.
@@ -65,33 +68,30 @@ func insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (*
 	if err != nil {
 		return nil, err
 	}
+	tags, err := tagsText(n.allTags())
+	if err != nil {
+		return nil, err
+	}
 	now, at := sqldb.Millis(tx.Now), n.ARN.Place()
 	err = changeReturning(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
-			owning_service, tagged, created_at, changed_at, changed_order, labels, current, versions)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9, $9, $10, $11, $12)
+			owning_service, created_at, changed_at, changed_order, labels, current, versions, tags)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9, $10, $11, $12, $13)
 		ON CONFLICT (account, region, name) DO NOTHING RETURNING number`, n.ARN,
 		at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, n.OwningService, now,
-		labels, b.holder(Current), len(b.pins)).Scan(&b.secret)
+		labels, b.holder(Current), len(b.pins), tags).Scan(&b.secret)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // the caller asks whether the name was free
 	}
 	return b, err
 }
 
-// insertRest stores what else belongs to a new secret.
-func (v *Vault) insertRest(ctx context.Context, tx *sqldb.Tx, n New) error {
+// allTags is the tags with that of the service that manages the secret.
+func (n New) allTags() []Tag {
+	tags := withTags(nil, n.Tags)
 	if n.OwningService != "" {
-		n.Tags = append(n.Tags[:len(n.Tags):len(n.Tags)], Tag{Key: ownerTag, Value: n.OwningService})
+		tags = withTags(tags, []Tag{{Key: ownerTag, Value: n.OwningService}})
 	}
-	for _, t := range n.Tags {
-		if err := v.SetTag(ctx, tx, n.ARN, t); err != nil {
-			return err
-		}
-	}
-	if len(n.Replicas) == 0 {
-		return nil
-	}
-	return v.AddReplicas(ctx, tx, n.ARN, n.Replicas)
+	return tags
 }
 
 func (v *Vault) makeFree(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {
@@ -232,7 +232,7 @@ func (v *Vault) Purge(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	if _, err := change(ctx, tx, `DELETE FROM secret_versions WHERE `+ofSecret, arn); err != nil {
 		return fmt.Errorf("removing a secret: %w", err)
 	}
-	for _, table := range []string{"secret_tags", "secret_replicas", "secret_removed_versions", "secret_cleanups", "secrets"} {
+	for _, table := range []string{"secret_replicas", "secret_removed_versions", "secret_cleanups", "secrets"} {
 		if _, err := change(ctx, tx, `DELETE FROM `+table+` WHERE arn = $1`, arn); err != nil {
 			return fmt.Errorf("removing a secret: %w", err)
 		}

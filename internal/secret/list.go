@@ -121,7 +121,7 @@ func inArgs(arns []ARN) []any {
 }
 
 // loadPage returns those of arns, at most batchSize, that the list shows, in
-// their order and with their tags.
+// their order.
 func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret, error) {
 	if len(arns) == 0 {
 		return nil, nil
@@ -143,9 +143,6 @@ func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret,
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("reading a page of secrets: %w", err)
 	}
-	if err := addTags(ctx, tx, byARN); err != nil {
-		return nil, err
-	}
 	found := make([]*Secret, 0, len(byARN))
 	for _, arn := range arns {
 		if s := byARN[arn]; s != nil {
@@ -157,35 +154,6 @@ func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret,
 
 var loadText = `SELECT ` + secretColumns + ` FROM secrets WHERE arn IN ` + inList + `
 	AND (delete_at IS NULL OR ($102 AND delete_at > $103))`
-
-// addTags reads the tags of all secrets that ever had one.
-func addTags(ctx context.Context, tx *sqldb.Tx, byARN map[ARN]*Secret) error {
-	var tagged []ARN
-	for arn, s := range byARN {
-		if s.Tags != nil {
-			tagged = append(tagged, arn)
-		}
-	}
-	if len(tagged) == 0 {
-		return nil
-	}
-	rows, err := tx.Query(ctx, tagsText, inArgs(tagged)...)
-	if err != nil {
-		return fmt.Errorf("reading the tags of a page: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var arn ARN
-		var t Tag
-		if err := rows.Scan(&arn, &t.Key, &t.Value); err != nil {
-			return fmt.Errorf("reading the tags of a page: %w", err)
-		}
-		byARN[arn].Tags = append(byARN[arn].Tags, t)
-	}
-	return rows.Err()
-}
-
-var tagsText = `SELECT arn, tag_key, tag_value FROM secret_tags WHERE arn IN ` + inList + ` ORDER BY arn, position`
 
 // Stages returns the labelled versions of a secret that Find or List has returned,
 // with their labels.

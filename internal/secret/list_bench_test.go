@@ -71,10 +71,9 @@ func fill(ctx context.Context, tx *sqldb.Tx, n int) error {
 		d(i, name) AS (SELECT i, 'app/' || substr('000000' || (i * 7919 % $1), -6) || '/db' FROM c),
 		e(i, name, arn) AS (SELECT i, name, 'arn:aws:secretsmanager:us-east-1:000000000000:secret:' || name || '-AbCdEf' FROM d) `
 	for _, insert := range []string{
-		`INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at, changed_order, labels)
-			SELECT arn, '000000000000', 'us-east-1', name, 'what ' || name || ' is for', '', '', '', i % 10 = 0, 1700000000000 + i, 1700000000000 + i, 1700000000000 + i,
+		`INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type, owning_service, tags, created_at, changed_at, changed_order, labels)
+			SELECT arn, '000000000000', 'us-east-1', name, 'what ' || name || ' is for', '', '', '', CASE i % 10 WHEN 0 THEN '[["team","data"]]' ELSE '' END, 1700000000000 + i, 1700000000000 + i, 1700000000000 + i,
 				'[["AWSCURRENT","00000000-0000-0000-0000-000000000001"]]' FROM e`,
-		`INSERT INTO secret_tags (position, arn, tag_key, tag_value) SELECT 1, arn, 'team', 'data' FROM e WHERE i % 10 = 0`,
 	} {
 		if _, err := tx.Exec(ctx, each+insert, n); err != nil {
 			return err

@@ -59,9 +59,9 @@ func (s *store) bulk(t testing.TB, n int) {
 	t.Helper()
 	s.write(t, func(ctx context.Context, tx *sqldb.Tx) error {
 		_, err := tx.Exec(ctx, `WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1)
-			INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at, changed_order)
+			INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type, owning_service, created_at, changed_at, changed_order)
 			SELECT 'arn:aws:secretsmanager:us-east-1:000000000000:secret:bulk/' || i || '-AbCdEf', '000000000000', 'us-east-1',
-				'bulk/' || i, 'one of many', '', '', '', 0, 1700000000000 + i, 1700000000000 - i, 1700000000000 - i FROM c`, n)
+				'bulk/' || i, 'one of many', '', '', '', 1700000000000 + i, 1700000000000 - i, 1700000000000 - i FROM c`, n)
 		return err
 	})
 }

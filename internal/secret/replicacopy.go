@@ -215,8 +215,8 @@ func (v *Vault) claimName(ctx context.Context, tx *sqldb.Tx, p *copyPlan, gaveWa
 		}
 	}
 	_, err = change(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
-			owning_service, tagged, created_at, changed_at, changed_order, primary_region)
-		SELECT $1, account, $2, name, description, $3, type, owning_service, tagged, $4, changed_at, changed_at, region
+			owning_service, tags, created_at, changed_at, changed_order, primary_region)
+		SELECT $1, account, $2, name, description, $3, type, owning_service, tags, $4, changed_at, changed_at, region
 		FROM secrets WHERE arn = $5`, replica, p.Region, p.key, sqldb.Millis(tx.Now), p.Primary)
 	if err != nil {
 		return false, fmt.Errorf("creating a replica: %w", err)
@@ -251,19 +251,15 @@ func (v *Vault) copyVersions(ctx context.Context, tx *sqldb.Tx, p *copyPlan) err
 // copyDetails copies all but the versions. What is the replica's own stays: its key
 // and when it was made and read.
 func copyDetails(ctx context.Context, tx *sqldb.Tx, p *copyPlan) error {
-	for _, table := range []string{"secret_tags", "secret_removed_versions"} {
-		if _, err := change(ctx, tx, `DELETE FROM `+table+` WHERE arn = $1`, p.replica()); err != nil {
-			return fmt.Errorf("copying to a replica: %w", err)
-		}
+	if _, err := change(ctx, tx, `DELETE FROM secret_removed_versions WHERE arn = $1`, p.replica()); err != nil {
+		return fmt.Errorf("copying to a replica: %w", err)
 	}
-	_, tags := change(ctx, tx, `INSERT INTO secret_tags (position, arn, tag_key, tag_value)
-		SELECT position, $1, tag_key, tag_value FROM secret_tags WHERE arn = $2`, p.replica(), p.Primary)
 	_, removed := change(ctx, tx, `INSERT INTO secret_removed_versions (arn, id, removed_at)
 		SELECT $1, id, removed_at FROM secret_removed_versions WHERE arn = $2`, p.replica(), p.Primary)
-	_, details := change(ctx, tx, `UPDATE secrets SET (description, type, owning_service, tagged, changed_at, changed_order, resource_policy, external, labels, current, versions)
-		= (SELECT description, type, owning_service, tagged, changed_at, changed_at, resource_policy, external, labels, current, versions FROM secrets WHERE arn = $2)
+	_, details := change(ctx, tx, `UPDATE secrets SET (description, type, owning_service, tags, changed_at, changed_order, resource_policy, external, labels, current, versions)
+		= (SELECT description, type, owning_service, tags, changed_at, changed_at, resource_policy, external, labels, current, versions FROM secrets WHERE arn = $2)
 		WHERE arn = $1`, p.replica(), p.Primary)
-	if err := errors.Join(tags, removed, details); err != nil {
+	if err := errors.Join(removed, details); err != nil {
 		return fmt.Errorf("copying to a replica: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package secret_test
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestOlderDatabaseIsUpgraded(t *testing.T) {
 				t.Errorf("%s: versions (-stored +kept):\n%s", arn, diff)
 			}
 		}
-		if found.Description != "what b is for" || found.Policy != "{}" || found.Changed.UnixMilli() != 7 || len(found.Tags) != 1 {
+		if found.Description != "what b is for" || found.Policy != "{}" || found.Changed.UnixMilli() != 7 || !slices.Equal(found.Tags, []secret.Tag{{Key: "team", Value: "data"}, {Key: "a", Value: "<&>"}}) {
 			t.Errorf("kept %+v", found)
 		}
 		return nil
@@ -68,7 +69,7 @@ func fillOlder(ctx context.Context, tx *sqldb.Tx) error {
 			('arn:b', 'v2', 'string', 'k', 3, NULL), ('arn:b', 'v0', 'string', 'k', 1, x'00'), ('arn:b', 'v1', 'binary', 'k', 2, NULL), ('arn:c', 'v1', 'reserved', '', 3, NULL)`,
 		`INSERT INTO secret_labels (position, arn, label, version) VALUES
 			(4, 'arn:b', 'AWSCURRENT', 'v2'), (5, 'arn:b', 'AWSPREVIOUS', 'v1'), (2, 'arn:b', 'mine', 'v2'), (1, 'arn:c', 'AWSPENDING', 'v1')`,
-		`INSERT INTO secret_tags (position, arn, tag_key, tag_value) VALUES (1, 'arn:b', 'team', 'data')`,
+		`INSERT INTO secret_tags (position, arn, tag_key, tag_value) VALUES (2, 'arn:b', 'a', '<&>'), (1, 'arn:b', 'team', 'data')`,
 	} {
 		if _, err := tx.Exec(ctx, text); err != nil {
 			return err

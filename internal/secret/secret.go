@@ -286,22 +286,27 @@ CREATE TABLE secret_changes ( -- a row, or more, for each secret whose changed_o
 );
 CREATE INDEX secrets_changed ON secrets (account, region, changed_order, arn);
 CREATE INDEX secrets_accessed ON secrets (account, region, accessed_order, arn);
-CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;`}}
+CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;`, `
+-- tags are read with every secret, and are few
+ALTER TABLE secrets ADD COLUMN tags TEXT NOT NULL DEFAULT ''; -- JSON: see tagsText
+UPDATE secrets SET tags = (SELECT json_group_array(json_array(tag_key, tag_value) ORDER BY position)
+	FROM secret_tags t WHERE t.arn = secrets.arn) WHERE tagged = 1;
+DROP TABLE secret_tags;
+ALTER TABLE secrets DROP COLUMN tagged;`}}
 
 // ofSecret is the versions of a secret whose ARN is $1.
 const ofSecret = `secret = (SELECT number FROM secrets WHERE arn = $1)`
 
-const secretColumns = `arn, name, description, kms_key_id, type, owning_service, tagged,
-	created_at, changed_at, changed_order, accessed_at, delete_at, resource_policy, primary_region, external, labels`
+const secretColumns = `arn, name, description, kms_key_id, type, owning_service, created_at, changed_at,
+	changed_order, accessed_at, delete_at, resource_policy, primary_region, external, labels, tags`
 
 func scanSecret(scan func(...any) error) (*Secret, error) {
 	var s Secret
-	var tagged bool
 	var created, changed int64
 	var accessed, deleteAt sql.NullInt64
-	var external string
-	err := scan(&s.ARN, &s.Name, &s.Description, &s.KMSKeyID, &s.Type, &s.OwningService, &tagged,
-		&created, &changed, &s.changedOrder, &accessed, &deleteAt, &s.Policy, &s.PrimaryRegion, &external, &s.labels)
+	var external, tags string
+	err := scan(&s.ARN, &s.Name, &s.Description, &s.KMSKeyID, &s.Type, &s.OwningService, &created, &changed,
+		&s.changedOrder, &accessed, &deleteAt, &s.Policy, &s.PrimaryRegion, &external, &s.labels, &tags)
 	if err != nil {
 		return nil, err
 	}
@@ -312,10 +317,8 @@ func scanSecret(scan func(...any) error) (*Secret, error) {
 	}
 	s.Created, s.Changed = time.UnixMilli(created).UTC(), time.UnixMilli(changed).UTC()
 	s.Accessed, s.DeleteAt = sqldb.Time(accessed), sqldb.Time(deleteAt)
-	if tagged {
-		s.Tags = []Tag{}
-	}
-	return &s, nil
+	s.Tags, err = parseTags(tags)
+	return &s, err
 }
 
 func notFound() error {
@@ -333,11 +336,7 @@ func (v *Vault) Find(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, error
 	if err != nil {
 		return nil, fmt.Errorf("finding a secret: %w", err)
 	}
-	if s.Tags == nil {
-		return s, nil
-	}
-	s.Tags, err = tags(ctx, tx, arn)
-	return s, err
+	return s, nil
 }
 
 // FindLive is Find for operations that a secret scheduled for deletion refuses.
@@ -347,35 +346,6 @@ func (v *Vault) FindLive(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, e
 		return nil, err
 	}
 	return s, s.RequireLive()
-}
-
-func tags(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Tag, error) {
-	rows, err := tx.Query(ctx, `SELECT tag_key, tag_value FROM secret_tags WHERE arn = $1 ORDER BY position`, arn)
-	if err != nil {
-		return nil, fmt.Errorf("reading tags: %w", err)
-	}
-	defer rows.Close()
-	all := []Tag{}
-	for rows.Next() {
-		var t Tag
-		if err := rows.Scan(&t.Key, &t.Value); err != nil {
-			return nil, fmt.Errorf("reading tags: %w", err)
-		}
-		all = append(all, t)
-	}
-	return all, rows.Err()
-}
-
-// SetTag sets one tag, keeping the place of a key that exists.
-func (v *Vault) SetTag(ctx context.Context, tx *sqldb.Tx, arn ARN, t Tag) error {
-	_, err := change(ctx, tx, `INSERT INTO secret_tags (position, arn, tag_key, tag_value)
-		VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM secret_tags WHERE arn = $1), $1, $2, $3)
-		ON CONFLICT (arn, tag_key) DO UPDATE SET tag_value = excluded.tag_value`, arn, t.Key, t.Value)
-	if err != nil {
-		return fmt.Errorf("setting a tag: %w", err)
-	}
-	_, err = change(ctx, tx, `UPDATE secrets SET tagged = 1 WHERE arn = $1`, arn)
-	return err
 }
 
 // FindEditable is Find for operations that change a secret: see RequireEditable.

@@ -2,7 +2,11 @@ package secret
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/sqldb"
@@ -27,38 +31,105 @@ func CheckTagKey(key string) error {
 // Tag is TagResource: it sets tags, and a key that exists keeps its place. More
 // than 50 are ErrInvalidParameter.
 func (v *Vault) Tag(ctx context.Context, tx *sqldb.Tx, arn ARN, all []Tag) error {
-	for _, t := range all {
-		if err := v.SetTag(ctx, tx, arn, t); err != nil {
-			return err
-		}
-	}
-	var count int
-	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM secret_tags WHERE arn = $1 AND tag_key NOT LIKE 'aws:%'`, arn).Scan(&count)
+	tags, err := readTags(ctx, tx, arn)
 	if err != nil {
-		return fmt.Errorf("counting tags: %w", err)
+		return err
 	}
-	if count > maxTags {
+	if tags = withTags(tags, all); countTags(tags) > maxTags {
 		return ErrInvalidParameter.Errorf("A secret can't have more than %d tags.", maxTags)
 	}
-	return v.touch(ctx, tx, arn)
+	return v.writeTags(ctx, tx, arn, tags)
+}
+
+// withTags sets tags: a key that exists keeps its place.
+func withTags(tags, all []Tag) []Tag {
+	for _, t := range all {
+		i := slices.IndexFunc(tags, func(has Tag) bool { return has.Key == t.Key })
+		if i < 0 {
+			tags = append(tags, t)
+		} else {
+			tags[i] = t
+		}
+	}
+	return tags
+}
+
+func countTags(tags []Tag) (n int) {
+	for _, t := range tags {
+		if !strings.HasPrefix(t.Key, systemTag) {
+			n++
+		}
+	}
+	return n
 }
 
 // HasTag tells whether a secret has this very tag.
-func (v *Vault) HasTag(ctx context.Context, tx *sqldb.Tx, arn ARN, t Tag) (has bool, err error) {
-	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM secret_tags WHERE arn = $1 AND tag_key = $2 AND tag_value = $3)`,
-		arn, t.Key, t.Value).Scan(&has)
-	if err != nil {
-		return false, fmt.Errorf("looking for a tag: %w", err)
-	}
-	return has, nil
+func (v *Vault) HasTag(ctx context.Context, tx *sqldb.Tx, arn ARN, t Tag) (bool, error) {
+	tags, err := readTags(ctx, tx, arn)
+	return slices.Contains(tags, t), err
 }
 
 // Untag is UntagResource; keys that the secret does not have are no error.
 func (v *Vault) Untag(ctx context.Context, tx *sqldb.Tx, arn ARN, keys []string) error {
-	for _, key := range keys {
-		if _, err := change(ctx, tx, `DELETE FROM secret_tags WHERE arn = $1 AND tag_key = $2`, arn, key); err != nil {
-			return fmt.Errorf("removing a tag: %w", err)
-		}
+	tags, err := readTags(ctx, tx, arn)
+	if err != nil {
+		return err
+	}
+	return v.writeTags(ctx, tx, arn, slices.DeleteFunc(tags, func(t Tag) bool { return slices.Contains(keys, t.Key) }))
+}
+
+// readTags returns the tags of a secret; nil: it never had one.
+func readTags(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Tag, error) {
+	var text string
+	err := tx.QueryRow(ctx, `SELECT tags FROM secrets WHERE arn = $1`, arn).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading tags: %w", err)
+	}
+	return parseTags(text)
+}
+
+func (v *Vault) writeTags(ctx context.Context, tx *sqldb.Tx, arn ARN, tags []Tag) error {
+	text, err := tagsText(tags)
+	if err != nil {
+		return err
+	}
+	if _, err := change(ctx, tx, `UPDATE secrets SET tags = $2 WHERE arn = $1`, arn, text); err != nil {
+		return fmt.Errorf("setting tags: %w", err)
 	}
 	return v.touch(ctx, tx, arn)
+}
+
+// tagsText is how a secret's row tells its tags: in JSON, [key, value] of each in the
+// order in which keys were first set; empty: it never had one.
+func tagsText(tags []Tag) (string, error) {
+	if tags == nil {
+		return "", nil
+	}
+	pairs := make([][2]string, 0, len(tags))
+	for _, t := range tags {
+		pairs = append(pairs, [2]string{t.Key, t.Value})
+	}
+	text, err := json.Marshal(pairs)
+	if err != nil {
+		return "", fmt.Errorf("writing tags: %w", err)
+	}
+	return string(text), nil
+}
+
+func parseTags(text string) ([]Tag, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var pairs [][2]string
+	if err := json.Unmarshal([]byte(text), &pairs); err != nil {
+		return nil, fmt.Errorf("reading tags: %w", err)
+	}
+	tags := make([]Tag, 0, len(pairs))
+	for _, p := range pairs {
+		tags = append(tags, Tag{Key: p[0], Value: p[1]})
+	}
+	return tags, nil
 }
