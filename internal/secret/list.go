@@ -99,7 +99,7 @@ func (p Page) matches(s *Secret) bool {
 }
 
 // inList stands for batchSize values in a statement, from $1 on; a list of fewer
-// is filled up with empty ones. So one text, prepared once, serves every page.
+// is filled up with such as nobody has. So one text, prepared once, serves every page.
 var inList = func() string {
 	var b strings.Builder
 	for i := range batchSize {
@@ -108,51 +108,54 @@ var inList = func() string {
 	return "(" + b.String()[1:] + ")"
 }()
 
-// inArgs is the values of inList, with room for more arguments.
-func inArgs(arns []ARN) []any {
+// inArgs is the values of inList, ARNs or numbers of secrets, with room for more
+// arguments.
+func inArgs[T ARN | int64](values []T) []any {
 	args := make([]any, batchSize, batchSize+2)
 	for i := range args {
-		args[i] = ""
-		if i < len(arns) {
-			args[i] = string(arns[i])
+		var v T // nobody's
+		if i < len(values) {
+			v = values[i]
 		}
+		args[i] = v
 	}
 	return args
 }
 
-// loadPage returns those of arns, at most batchSize, that the list shows, in
+// loadPage returns those secrets of at most batchSize numbers that the list shows, in
 // their order.
-func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, arns []ARN) ([]*Secret, error) {
-	if len(arns) == 0 {
+func loadPage(ctx context.Context, tx *sqldb.Tx, p Page, numbers []int64) ([]*Secret, error) {
+	if len(numbers) == 0 {
 		return nil, nil
 	}
-	args := append(inArgs(arns), p.WithDeleted, sqldb.Millis(tx.Now))
+	args := append(inArgs(numbers), p.WithDeleted, sqldb.Millis(tx.Now))
 	rows, err := tx.Query(ctx, loadText, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading a page of secrets: %w", err)
 	}
 	defer rows.Close()
-	byARN := make(map[ARN]*Secret, len(arns))
+	all := make(map[int64]*Secret, len(numbers))
 	for rows.Next() {
-		s, err := scanSecret(rows.Scan)
+		var number int64
+		s, err := scanSecret(func(to ...any) error { return rows.Scan(append(to, &number)...) })
 		if err != nil {
 			return nil, fmt.Errorf("reading a page of secrets: %w", err)
 		}
-		byARN[s.ARN] = s
+		all[number] = s
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("reading a page of secrets: %w", err)
 	}
-	found := make([]*Secret, 0, len(byARN))
-	for _, arn := range arns {
-		if s := byARN[arn]; s != nil {
+	found := make([]*Secret, 0, len(all))
+	for _, n := range numbers {
+		if s := all[n]; s != nil {
 			found = append(found, s)
 		}
 	}
 	return found, nil
 }
 
-var loadText = `SELECT ` + secretColumns + ` FROM secrets WHERE arn IN ` + inList + `
+var loadText = `SELECT ` + secretColumns + `, number FROM secrets WHERE number IN ` + inList + `
 	AND (delete_at IS NULL OR ($102 AND delete_at > $103))`
 
 // Stages returns the labelled versions of a secret that Find or List has returned,

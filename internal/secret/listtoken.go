@@ -43,7 +43,7 @@ func (p Page) start() (position, error) {
 		return position{}, errToken()
 	}
 	at, err := strconv.ParseInt(f[2], 10, 64)
-	after := position{at, ARN(f[3])}
+	after := position{at: at, arn: ARN(f[3])}
 	if err != nil || p.token(after) != p.Token { // another query, or not as we write it
 		return position{}, errToken()
 	}

@@ -9,7 +9,7 @@ import (
 func FuzzListToken(f *testing.F) {
 	p := Page{At: Place{"000000000000", "us-east-1"}, Filters: []Filter{{Name, []string{"a"}}}}
 	versions := VersionPage{ARN: "arn:aws:secretsmanager:us-east-1:000000000000:secret:n-AbCdEf"}
-	f.Add(p.token(position{1767225600000, versions.ARN}))
+	f.Add(p.token(position{at: 1767225600000, arn: versions.ARN}))
 	f.Add(versions.token(&Version{ID: "00000000-0000-0000-0000-000000000001"}))
 	f.Add("")
 	f.Add("MnwxfDJ8Mw")
@@ -38,7 +38,7 @@ func FuzzListPosition(f *testing.F) {
 	f.Add(int64(1767225600000), "arn:aws:secretsmanager:us-east-1:000000000000:secret:n|n-AbCdEf", "name", true)
 	f.Fuzz(func(t *testing.T, at int64, arn, value string, descending bool) {
 		p := Page{At: Place{"000000000000", "us-east-1"}, Filters: []Filter{{Name, []string{value}}}, Descending: descending}
-		want := position{at, ARN(arn)}
+		want := position{at: at, arn: ARN(arn)}
 		p.Token, p.Limit = p.token(want), 7
 		if got, err := p.start(); err != nil || got != want {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)

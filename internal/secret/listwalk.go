@@ -18,18 +18,20 @@ import (
 type position struct {
 	at  int64
 	arn ARN
+
+	number int64 // of the secret; 0 in a token
 }
 
 func (p Page) positionOf(s *Secret) position {
 	switch p.By {
 	case ByAccessed:
-		return position{accessedOrder(s), s.ARN}
+		return position{at: accessedOrder(s), arn: s.ARN}
 	case ByChanged:
-		return position{s.changedOrder, s.ARN}
+		return position{at: s.changedOrder, arn: s.ARN}
 	case ByName:
 		return position{arn: s.ARN}
 	}
-	return position{sqldb.Millis(s.Created), s.ARN}
+	return position{at: sqldb.Millis(s.Created), arn: s.ARN}
 }
 
 // accessedOrder computes the column accessed_order.
@@ -75,21 +77,21 @@ type walk struct {
 func (w *walk) more() bool  { return !w.dry || len(w.ready) > 0 }
 func (w *walk) ended() bool { return !w.more() || w.looked >= maxLooked }
 
-// batch returns the ARNs that come next, at most want.
-func (w *walk) batch(ctx context.Context, tx *sqldb.Tx, want int) (arns []ARN, err error) {
+// batch returns the numbers of the secrets that come next, at most want.
+func (w *walk) batch(ctx context.Context, tx *sqldb.Tx, want int) (numbers []int64, err error) {
 	if len(w.ready) == 0 {
 		if err := w.fill(ctx, tx); err != nil {
 			return nil, err
 		}
 	}
-	for len(w.ready) > 0 && len(arns) < want {
+	for len(w.ready) > 0 && len(numbers) < want {
 		w.at, w.ready = w.ready[0], w.ready[1:]
 		w.looked++
 		if w.admits(w.at.arn.Name()) {
-			arns = append(arns, w.at.arn)
+			numbers = append(numbers, w.at.number)
 		}
 	}
-	return arns, nil
+	return numbers, nil
 }
 
 // sift is how many positions are read at once where filters on names are
@@ -163,7 +165,7 @@ func (p Page) direction() (order, after string) {
 func (b *byTime) next(ctx context.Context, tx *sqldb.Tx, n int) ([]position, error) {
 	order, after := b.page.direction()
 	column := timeColumns[b.page.By]
-	text := `SELECT ` + column + `, arn FROM secrets WHERE account = $1 AND region = $2
+	text := `SELECT ` + column + `, arn, number FROM secrets WHERE account = $1 AND region = $2
 		AND (` + column + `, arn) ` + after + ` ($3, $4) ORDER BY ` + column + order + `, arn` + order + ` LIMIT $5`
 	found, err := positions(ctx, tx, text, b.page.At.Account, b.page.At.Region, b.at.at, b.at.arn, n)
 	if len(found) > 0 {
@@ -172,7 +174,7 @@ func (b *byTime) next(ctx context.Context, tx *sqldb.Tx, n int) ([]position, err
 	return found, err
 }
 
-// positions runs a statement that returns numbers and ARNs.
+// positions runs a statement that returns what position has.
 func positions(ctx context.Context, tx *sqldb.Tx, text string, args ...any) ([]position, error) {
 	rows, err := tx.Query(ctx, text, args...)
 	if err != nil {
@@ -182,7 +184,7 @@ func positions(ctx context.Context, tx *sqldb.Tx, text string, args ...any) ([]p
 	var all []position
 	for rows.Next() {
 		var p position
-		if err := rows.Scan(&p.at, &p.arn); err != nil {
+		if err := rows.Scan(&p.at, &p.arn, &p.number); err != nil {
 			return nil, fmt.Errorf("listing secrets: %w", err)
 		}
 		all = append(all, p)
@@ -253,7 +255,7 @@ type inSpans struct {
 func (b *inSpans) next(ctx context.Context, tx *sqldb.Tx, n int) (all []position, err error) {
 	order, after := b.page.direction()
 	column := timeColumns[b.page.By] + " + 0" // so that the index of names is used
-	text := `SELECT ` + column + `, arn FROM secrets WHERE account = $1 AND region = $2 AND name >= $3 AND name < $4
+	text := `SELECT ` + column + `, arn, number FROM secrets WHERE account = $1 AND region = $2 AND name >= $3 AND name < $4
 		AND (` + column + `, arn) ` + after + ` ($5, $6) ORDER BY ` + column + order + `, arn` + order + ` LIMIT $7`
 	for _, s := range b.spans {
 		found, err := positions(ctx, tx, text, b.page.At.Account, b.page.At.Region, s.low, s.high, b.at.at, b.at.arn, n)
@@ -303,7 +305,7 @@ func (p Page) clip(spans []span, after position) (rest []span) {
 
 func (b *byName) next(ctx context.Context, tx *sqldb.Tx, n int) (all []position, err error) {
 	order, _ := b.page.direction()
-	text := `SELECT 0, arn FROM secrets WHERE account = $1 AND region = $2 AND name >= $3 AND name < $4
+	text := `SELECT 0, arn, number FROM secrets WHERE account = $1 AND region = $2 AND name >= $3 AND name < $4
 		ORDER BY name` + order + ` LIMIT $5`
 	for len(b.spans) > 0 && len(all) < n {
 		s := b.spans[0]
@@ -333,7 +335,7 @@ func (b *byName) inOrder() []span {
 // first is before every secret of the page's list.
 func (p Page) first() position {
 	if p.Descending {
-		return position{math.MaxInt64, ARN(p.At.prefix() + afterAll + unknownSuffix)}
+		return position{at: math.MaxInt64, arn: ARN(p.At.prefix() + afterAll + unknownSuffix)}
 	}
-	return position{math.MinInt64, ""}
+	return position{at: math.MinInt64}
 }
