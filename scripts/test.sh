@@ -8,25 +8,26 @@ cd "$(dirname "$0")/.."
 . scripts/debian.sh
 
 # missing says what a machine lacks where nothing can be installed, and how to
-# go on without: $1 is what to install, $2 the variable that names a server.
+# go on without: $1 is what to install, $2 the variable that names a server, and $3
+# the scheme of that.
 missing() {
-	echo "the tests need $1: install it, or set ${2:-}=mysql://user:password@host:port to an account that may do everything" >&2
+	echo "the tests need $1: install it, or set $2=$3://user:password@host:port to an account that may do everything" >&2
 	lacking=yes
 }
 
 need_servers() {
 	if [ -z "${KEYTURN_TEST_MARIADB:-}" ] && ! { has mariadbd && { has mariadb-install-db || has mysql_install_db; }; }; then
-		if can_install; then install_mariadb; else missing "a MariaDB server (10.6 or newer)" KEYTURN_TEST_MARIADB; fi
+		if can_install; then install_mariadb; else missing "a MariaDB server (10.6 or newer)" KEYTURN_TEST_MARIADB mysql; fi
 	fi
 	if [ -z "${KEYTURN_TEST_POSTGRES:-}" ] && ! has postgres initdb; then
-		if can_install; then install_postgres; else missing "a PostgreSQL server (13 or newer)" KEYTURN_TEST_POSTGRES; fi
+		if can_install; then install_postgres; else missing "a PostgreSQL server (13 or newer)" KEYTURN_TEST_POSTGRES postgres; fi
 	fi
 	if [ -z "${KEYTURN_TEST_MYSQL:-}" ] && ! has_mysql; then
 		local bin=
 		if has apt-get dpkg-deb && bin=$(scripts/mysql.sh); then
 			PATH=$bin:$PATH
 		else
-			missing "a MySQL server (8.0.14 or newer)" KEYTURN_TEST_MYSQL
+			missing "a MySQL server (8.0.14 or newer)" KEYTURN_TEST_MYSQL mysql
 		fi
 	fi
 }
@@ -36,7 +37,7 @@ need_redis() {
 		[ -x "${XDG_CACHE_HOME:-$HOME/.cache}/keyturn/redis/bin/redis-server" ]; then
 		return
 	fi
-	if can_install; then install_redis; else missing "a Redis or Valkey server (6.2 or newer)" KEYTURN_TEST_REDIS; fi
+	if can_install; then install_redis; else missing "a Redis or Valkey server (6.2 or newer)" KEYTURN_TEST_REDIS redis; fi
 }
 
 # need_plugins: those of MariaDB that validate passwords.
