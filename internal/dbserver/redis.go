@@ -54,7 +54,11 @@ func (redisEngine) initialise(_ context.Context, in *installation, setup Setup) 
 	return nil
 }
 
-func (redisEngine) login(ctx context.Context, c Config) error { return redisCommands(ctx, c) }
+// login asks for more than AUTH, which is answered while the server still reads its
+// data, before it takes other commands.
+func (redisEngine) login(ctx context.Context, c Config) error {
+	return redisCommands(ctx, c, []string{"PING"})
+}
 
 func (redisEngine) setPassword(ctx context.Context, c Config, user string, next Password) error {
 	return redisCommands(ctx, c, []string{"ACL", "SETUSER", user, "resetpass", "#" + sha256Hash(next)}, []string{"ACL", "SAVE"})

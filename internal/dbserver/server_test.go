@@ -112,6 +112,22 @@ func TestLife(t *testing.T) {
 	})
 }
 
+// A server that starts with much data takes commands once Start returns.
+func TestStartAwaitsRedisData(t *testing.T) {
+	binary, err := dbserver.Find(dbserver.Redis)
+	check(t, err)
+	c := dbserver.Config{Binary: binary, Dir: filepath.Join(dbtest.Dir(t), "rds", "db"), Port: freePort(t), AdminPassword: adminPassword}
+	s := newServer(t, c)
+	check(t, s.Init(within(t), setup))
+	check(t, s.Start(within(t)))
+	master := dbtest.Admin{Product: dbserver.Redis, Host: dbserver.Host, Port: c.Port, User: "admin", Password: string(masterPassword)}
+	master.Exec(t, "EVAL for--[[]]i=1,300000--[[]]do--[[]]redis.call('SET',i,i)end 0") // a text without spaces
+	check(t, s.Stop(within(t)))
+	<-s.Done()
+	check(t, s.Start(within(t)))
+	check(t, master.Login(within(t), "admin", string(masterPassword)))
+}
+
 // checkMayDo has the master make an account and use the first database.
 func checkMayDo(t *testing.T, c dbserver.Config) {
 	master := dbtest.Admin{Product: c.Binary.Product, Host: dbserver.Host, Port: c.Port, User: "admin", Password: string(masterPassword)}
