@@ -103,16 +103,15 @@ func (c *condition) holds(r *Request) bool {
 }
 
 // meets compares one value of the request with those of the policy. Several of
-// these are OR-ed, under a negated operator NOR-ed. One whose variable has no
-// value matches nothing, and neither does its negation.
+// these are OR-ed, under a negated operator NOR-ed: nothing is equal to a variable
+// without a value, so a negated operator matches it.
+//
+// Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-no-value
 func (c *condition) meets(r *Request, value string) bool {
-	known := true
 	for _, o := range c.operands {
-		matched, k := o.match(r, value)
-		if matched {
+		if o.match(r, value) {
 			return !c.negated
 		}
-		known = known && k
 	}
-	return c.negated && known
+	return c.negated
 }

@@ -143,10 +143,10 @@ func TestNull(t *testing.T) {
 	}
 }
 
-// A value whose variable has none matches nothing, and its negation neither.
+// A value whose variable has none matches nothing, so its negation holds.
 func TestConditionVariableWithoutValue(t *testing.T) {
 	keys := map[string][]string{"test:key": {"a"}}
-	for operator, want := range map[string]bool{"StringEquals": false, "StringNotEquals": false, "ArnNotLike": false, "StringNotEqualsIgnoreCase": false} {
+	for operator, want := range map[string]bool{"StringEquals": false, "ArnLike": false, "StringNotEquals": true, "ArnNotLike": true, "StringNotLike": true, "StringNotEqualsIgnoreCase": true} {
 		if got := meets(t, operator, `"${test:name}"`, keys); got != want {
 			t.Errorf("%s = %v", operator, got)
 		}

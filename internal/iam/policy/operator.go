@@ -17,9 +17,9 @@ type operator struct {
 
 // operand is one value of a policy's condition, ready to be compared.
 type operand interface {
-	// match compares it with a value of the request; known is false if it has a
-	// variable without a value.
-	match(r *Request, value string) (matched, known bool)
+	// match compares it with a value of the request. One with a variable that has
+	// no value matches nothing.
+	match(r *Request, value string) bool
 }
 
 // operators is every condition operator but Null.
@@ -57,8 +57,9 @@ var operators = map[string]operator{
 // stringOperand is a text with variables and, for StringLike, wildcards.
 type stringOperand struct{ pattern }
 
-func (o stringOperand) match(r *Request, value string) (matched, known bool) {
-	return o.pattern.match(r, value)
+func (o stringOperand) match(r *Request, value string) bool {
+	matched, _ := o.pattern.match(r, value)
+	return matched
 }
 
 func compileExact(value string, variables bool) (operand, error) {
@@ -74,9 +75,9 @@ func compileLike(value string, variables bool) (operand, error) {
 // foldedOperand is a text that is compared without regard to case.
 type foldedOperand struct{ pattern }
 
-func (o foldedOperand) match(r *Request, value string) (matched, known bool) {
+func (o foldedOperand) match(r *Request, value string) bool {
 	text, ok := o.resolve(r)
-	return ok && strings.EqualFold(text, value), ok
+	return ok && strings.EqualFold(text, value)
 }
 
 func compileFolded(value string, variables bool) (operand, error) {
@@ -88,9 +89,9 @@ func compileFolded(value string, variables bool) (operand, error) {
 // reach beyond its part. A lone * stands for every ARN.
 type arnOperand struct{ pattern }
 
-func (o arnOperand) match(r *Request, value string) (matched, known bool) {
+func (o arnOperand) match(r *Request, value string) bool {
 	text, ok := o.resolve(r)
-	return ok && matchARN(text, value), ok
+	return ok && matchARN(text, value)
 }
 
 func compileARN(value string, variables bool) (operand, error) {
@@ -127,9 +128,9 @@ type numberOperand struct {
 	limit *big.Rat
 }
 
-func (o numberOperand) match(_ *Request, value string) (matched, known bool) {
+func (o numberOperand) match(_ *Request, value string) bool {
 	n, ok := parseNumber(value)
-	return ok && o.order(n.Cmp(o.limit)), true
+	return ok && o.order(n.Cmp(o.limit))
 }
 
 func compileNumber(order order) func(string, bool) (operand, error) {
@@ -159,9 +160,9 @@ type dateOperand struct {
 	limit time.Time
 }
 
-func (o dateOperand) match(_ *Request, value string) (matched, known bool) {
+func (o dateOperand) match(_ *Request, value string) bool {
 	at, ok := parseDate(value)
-	return ok && o.order(at.Compare(o.limit)), true
+	return ok && o.order(at.Compare(o.limit))
 }
 
 func compileDate(order order) func(string, bool) (operand, error) {
@@ -195,9 +196,9 @@ func parseDate(s string) (time.Time, bool) {
 // boolOperand is true or false.
 type boolOperand bool
 
-func (o boolOperand) match(_ *Request, value string) (matched, known bool) {
+func (o boolOperand) match(_ *Request, value string) bool {
 	b, ok := parseBool(value)
-	return ok && b == bool(o), true
+	return ok && b == bool(o)
 }
 
 func compileBool(value string, _ bool) (operand, error) {
@@ -215,8 +216,8 @@ func parseBool(s string) (value, ok bool) {
 // binaryOperand is bytes; in a policy they stand in base64.
 type binaryOperand string
 
-func (o binaryOperand) match(_ *Request, value string) (matched, known bool) {
-	return value == string(o), true
+func (o binaryOperand) match(_ *Request, value string) bool {
+	return value == string(o)
 }
 
 func compileBinary(value string, _ bool) (operand, error) {
@@ -230,9 +231,9 @@ func compileBinary(value string, _ bool) (operand, error) {
 // ipOperand is a range of addresses.
 type ipOperand netip.Prefix
 
-func (o ipOperand) match(_ *Request, value string) (matched, known bool) {
+func (o ipOperand) match(_ *Request, value string) bool {
 	addr, err := netip.ParseAddr(value)
-	return err == nil && netip.Prefix(o).Contains(addr.Unmap().WithZone("")), true
+	return err == nil && netip.Prefix(o).Contains(addr.Unmap().WithZone(""))
 }
 
 func compileIP(value string, _ bool) (operand, error) {
