@@ -477,6 +477,28 @@ func TestCrashOfTheMending(t *testing.T) {
 	}
 }
 
+// Half a line that a start has found is part of the log from then on.
+func TestRemovedHalfLineIsFound(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, testConfig(dir))
+	record(t, l, getValue(1))
+	closeFiles(t, l)
+	path := filepath.Join(dir, fileName(1))
+	if err := os.Truncate(path, fileSize(t, path)-100); err != nil {
+		t.Fatal(err)
+	}
+	checkMended(t, dir, 1, "as it was left")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	rewrite(t, path, bytes.Join(append(lines[:1:1], lines[2:]...), nil))
+	if _, err := verifyDir(t, dir); !isBreak(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func checkMended(t *testing.T, dir string, mended int, where string) {
 	t.Helper()
 	if _, err := verifyDir(t, dir); err != nil {

@@ -231,6 +231,9 @@ func (v *verifier) started(line []byte, at BreakError) error {
 	switch {
 	case v.tornOpen && s.Details.TornText != hex.EncodeToString(hash[:]):
 		return v.noLine()
+	case !v.tornOpen && s.Details.TornText != "":
+		at.Reason = "when the server started here, half a line stood before: it was removed"
+		return &at
 	case s.Details.LogMissing && at.Sequence >= v.proof.From:
 		at.Reason = "when the server started here, the log that it had kept before was gone"
 		return &at
