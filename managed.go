@@ -179,6 +179,9 @@ func (s *Server) rotateManaged(ctx context.Context, inv lambdaapi.Invocation) ([
 	defer done()
 	f := &rotation.Function{Secrets: masterClient{secretsmanager.NewFromConfig(cfg), master}, Engine: engineOf(master.Engine), Now: s.now}
 	result, err := f.Handle(ctx, e)
+	if err == nil && e.Step == rotation.StepFinish {
+		err = s.rds.Served(ctx, owner)
+	}
 	if err != nil {
 		return nil, err
 	}

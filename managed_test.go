@@ -79,13 +79,24 @@ func (w *masterWorld) must(err error) {
 // begin adds an instance and waits until its server takes logins.
 func (w *masterWorld) begin() {
 	w.t.Helper()
+	w.createInstance()
+	w.wantInstance("available")
+}
+
+func (w *masterWorld) createInstance() {
+	w.t.Helper()
 	_, err := w.rds.CreateDBInstance(w.t.Context(), &rds.CreateDBInstanceInput{DBInstanceIdentifier: aws.String(w.id + "-1"),
 		DBClusterIdentifier: &w.id, Engine: aws.String(string(w.product)), DBInstanceClass: aws.String("db.t4g.medium")})
 	w.must(err)
-	w.until("an instance that is available", func() bool {
+}
+
+// wantInstance waits until the instance has a status.
+func (w *masterWorld) wantInstance(status string) {
+	w.t.Helper()
+	w.until("an instance that is "+status, func() bool {
 		out, err := w.rds.DescribeDBInstances(w.t.Context(), &rds.DescribeDBInstancesInput{DBInstanceIdentifier: aws.String(w.id + "-1")})
 		w.must(err)
-		return *out.DBInstances[0].DBInstanceStatus == "available"
+		return *out.DBInstances[0].DBInstanceStatus == status
 	})
 }
 

@@ -127,7 +127,7 @@ func (o mastered) orState(err error) error {
 // whatever happens to this process. A server that is still to be made gets it
 // when it is made.
 func (s *Service) turnOn(ctx context.Context, o mastered, d *database, m masterChange) (effect, error) {
-	if !o.up && o.begun {
+	if !o.up && o.begun && !d.adopted() {
 		return nil, o.state.Errorf("%s is not available at the moment: its master user password can be managed when it is.", idOf(o.arn))
 	}
 	password := dbserver.Password(rand.Text())
@@ -155,7 +155,7 @@ func (s *Service) turnOn(ctx context.Context, o mastered, d *database, m masterC
 		*now = shown
 		switch {
 		case d.adopted():
-			return nil
+			return s.served(ctx, tx, d.owner)
 		case o.up:
 			return s.config.Masters.Rotate(ctx, tx, secret.ARN(*shown.SecretArn))
 		}
@@ -168,7 +168,7 @@ func (s *Service) turnOn(ctx context.Context, o mastered, d *database, m masterC
 // the two repeats the request, which is an ordinary change of the password by
 // then.
 func (s *Service) turnOff(ctx context.Context, o mastered, d *database, password string) (effect, func() error, error) {
-	if !o.up && o.begun {
+	if !o.up && o.begun && !d.adopted() {
 		return nil, nil, o.state.Errorf("%s is not available at the moment: its master user password can be changed when it is.", idOf(o.arn))
 	}
 	after := func() error { return o.set(ctx, password) }
@@ -189,6 +189,9 @@ func (s *Service) turnOff(ctx context.Context, o mastered, d *database, password
 		if status == rotatingStatus {
 			return o.orState(ErrRotating)
 		}
+		if err := s.served(ctx, tx, d.owner); err != nil {
+			return err
+		}
 		return s.removeMaster(ctx, tx, shown)
 	}, after, nil
 }
@@ -200,4 +203,17 @@ func logsIn(ctx context.Context, d *database, password dbserver.Password) error 
 		return ErrParameterValue.Errorf("MasterUserPassword must be the password that the adopted server takes today: %s", reasonOf(err))
 	}
 	return nil
+}
+
+// Served says that a managed master user has logged in with the password of its secret.
+// An adopted server is then not asked any more for that with which it was adopted; to a
+// server of ours it means nothing.
+func (s *Service) Served(ctx context.Context, owner string) error {
+	return s.config.DB.Write(ctx, func(tx *sqldb.Tx) error { return s.served(ctx, tx, owner) })
+}
+
+func (s *Service) served(ctx context.Context, tx *sqldb.Tx, owner string) error {
+	tx.OnCommit(func() { s.wake(owner) })
+	_, err := tx.Exec(ctx, `UPDATE databases SET master_password = '' WHERE owner = $1 AND folder = ''`, owner)
+	return err
 }
