@@ -2,11 +2,13 @@ package keyturn_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
 	"github.com/keyturn/keyturn/internal/dbtest"
@@ -65,5 +67,34 @@ func TestAdoptedServerIsAvailableWithWhateverLogsIn(t *testing.T) {
 			}
 			w.wantInstance("available")
 		})
+	}
+}
+
+// A cluster that is deleted while ManageMasterUserPassword is turned on leaves no secret,
+// which nobody could delete.
+func TestNoSecretOfDeletedCluster(t *testing.T) {
+	s, _ := openManaged(t, dbtest.Dir(t))
+	c, secrets := rds.NewFromConfig(s.AWSConfig()), secretsmanager.NewFromConfig(s.AWSConfig())
+	for i := range 20 {
+		id := aws.String(fmt.Sprintf("c-%d", i))
+		_, err := c.CreateDBCluster(t.Context(), &rds.CreateDBClusterInput{DBClusterIdentifier: id, Engine: aws.String("mariadb"),
+			MasterUsername: aws.String("boss"), MasterUserPassword: aws.String("Some.Password_1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			_, _ = c.ModifyDBCluster(t.Context(), &rds.ModifyDBClusterInput{DBClusterIdentifier: id, ManageMasterUserPassword: aws.Bool(true)}) // or it is gone
+		})
+		both.Go(func() {
+			if _, err := c.DeleteDBCluster(t.Context(), &rds.DeleteDBClusterInput{DBClusterIdentifier: id, SkipFinalSnapshot: aws.Bool(true)}); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+	}
+	list, err := secrets.ListSecrets(t.Context(), &secretsmanager.ListSecretsInput{})
+	if err != nil || len(list.SecretList) > 0 {
+		t.Errorf("%d secrets are left, %v", len(list.SecretList), err)
 	}
 }

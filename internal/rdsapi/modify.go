@@ -20,8 +20,8 @@ func (s *Service) modifyCluster(ctx context.Context, in *rds.ModifyDBClusterInpu
 	if err != nil {
 		return nil, err
 	}
-	if c.status == deleting {
-		return nil, ErrClusterState.Errorf("DB cluster %s is being deleted.", idOf(c.arn))
+	if err := c.mayChange(); err != nil {
+		return nil, err
 	}
 	if in.EngineVersion != nil && value(in.EngineVersion) != value(c.shown.EngineVersion) {
 		return nil, ErrParameterCombination.Errorf("This server does not upgrade database servers: EngineVersion stays %s.", value(c.shown.EngineVersion))
@@ -35,6 +35,9 @@ func (s *Service) modifyCluster(ctx context.Context, in *rds.ModifyDBClusterInpu
 	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		c, err := findCluster(ctx, tx, *in.DBClusterIdentifier)
 		if err != nil {
+			return err
+		}
+		if err := c.mayChange(); err != nil { // deleted meanwhile
 			return err
 		}
 		c.apply(in)
@@ -51,6 +54,13 @@ func (s *Service) modifyCluster(ctx context.Context, in *rds.ModifyDBClusterInpu
 		return nil, err
 	}
 	return &rds.ModifyDBClusterOutput{DBCluster: &shown}, nil
+}
+
+func (c *clusterRow) mayChange() error {
+	if c.status == deleting {
+		return ErrClusterState.Errorf("DB cluster %s is being deleted.", idOf(c.arn))
+	}
+	return nil
 }
 
 func (s *Service) masteredCluster(c *clusterRow, members []*instanceRow) mastered {

@@ -36,6 +36,9 @@ func (s *Service) modifyInstance(ctx context.Context, in *rds.ModifyDBInstanceIn
 		if row, err = findInstance(ctx, tx, *in.DBInstanceIdentifier); err != nil {
 			return err
 		}
+		if err := row.mayBecome(in); err != nil { // deleted meanwhile
+			return err
+		}
 		row.apply(in)
 		if err := do(tx, &row.shown.MasterUserSecret); err != nil {
 			return err
