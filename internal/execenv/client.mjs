@@ -78,14 +78,34 @@ function context(headers) {
   };
 }
 
-// handle waits for a promise, or for the callback of a handler that takes one.
+// open is how to end the invocation under way; null: there is none.
+let open = null;
+
+// handle waits for a promise, or for the callback of a handler that takes one. Like
+// Lambda's own client it takes a callback that nobody calls for called with null.
 function handle(handler, event, about) {
-  if (handler.length < 3) return handler(event, about);
   return new Promise((resolve, reject) => {
+    open = { reject, over: () => reject(failure("Runtime.NodeJsExit", neverSettled)) };
+    if (handler.length < 3) return Promise.resolve(handler(event, about)).then(resolve, reject);
     const returned = handler(event, about, (e, value) => (e ? reject(e) : resolve(value)));
     if (typeof returned?.then === "function") returned.then(resolve, reject);
-  });
+    else open.over = () => resolve(null);
+  }).finally(() => (open = null));
 }
+
+const neverSettled = "The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise that was never settled.";
+
+// What nobody caught ends the process: as soon as the invocation is answered with it.
+let doomed = false;
+function die(e) {
+  doomed = true;
+  if (open) return open.reject(e);
+  console.error(e);
+  process.exit(1);
+}
+process.on("uncaughtException", die);
+process.on("unhandledRejection", (reason) => die(failure("Runtime.UnhandledPromiseRejection", String(reason))));
+process.on("beforeExit", () => open?.over());
 
 async function serveOne(handler) {
   const { headers, body } = await call("GET", "invocation/next");
@@ -96,6 +116,7 @@ async function serveOne(handler) {
     answer = JSON.stringify((await handle(handler, JSON.parse(body), about)) ?? null);
   } catch (e) {
     await call("POST", route + "error", ...describe(e));
+    if (doomed) process.exit(1);
     return;
   }
   await call("POST", route + "response", answer, { "Content-Type": "application/json" });

@@ -198,6 +198,49 @@ func TestFailuresToStart(t *testing.T) {
 	}
 }
 
+const nodeEnds = `
+const do_ = {
+  lost: () => { Promise.reject(new Error("nobody waits")); return new Promise((r) => setTimeout(r, 5000)); },
+  later: () => { setTimeout(() => { throw new TypeError("too late"); }, 1); return new Promise((r) => setTimeout(r, 5000)); },
+  never: () => new Promise(() => {}),
+  rethrown: async () => { throw new RangeError("thrown"); },
+};
+exports.handler = async (event) => do_[event.do]();
+exports.silent = (event, context, callback) => {};
+`
+
+// An error that nobody caught is the invocation's, in the words of Lambda's own client.
+func TestNodeEnds(t *testing.T) {
+	code := pack(t, file{name: "index.js", text: nodeEnds})
+	for do, tc := range map[string]struct {
+		errorType, message string
+		lives              bool
+	}{
+		"lost":     {"Runtime.UnhandledPromiseRejection", "Error: nobody waits", false},
+		"later":    {"TypeError", "too late", false},
+		"never":    {"Runtime.NodeJsExit", "The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise that was never settled.", true},
+		"rethrown": {"RangeError", "thrown", true},
+	} {
+		t.Run(do, func(t *testing.T) {
+			t.Parallel()
+			e := start(t, "nodejs22.x", "index.handler", code)
+			invoke(t, e, "id", do, &Failure{Type: tc.errorType, Message: tc.message})
+			if tc.lives {
+				invoke(t, e, "again", "rethrown", &Failure{Type: "RangeError", Message: "thrown"})
+			}
+		})
+	}
+	t.Run("callback", func(t *testing.T) {
+		t.Parallel()
+		e := start(t, "nodejs22.x", "index.silent", code)
+		for _, id := range []string{"one", "two"} {
+			if got, _ := invoke(t, e, id, "", nil); got != "null" {
+				t.Errorf("got %s", got)
+			}
+		}
+	})
+}
+
 func TestNoEntry(t *testing.T) {
 	for _, tc := range []struct {
 		name, runtime, want string
