@@ -283,6 +283,48 @@ func TestVerifyFromALaterLine(t *testing.T) {
 	t.Error("the later files verify from no line on")
 }
 
+// A place that was explained is passed over, wherever it stands in a file; whatever is
+// behind it counts.
+func TestVerifyBehindAGap(t *testing.T) {
+	dir := t.TempDir()
+	written(t, testConfig(dir), 4)
+	path := filepath.Join(dir, fileName(1))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	rewrite(t, path, bytes.Join(lines[:3], nil)) // of 6
+	written(t, testConfig(dir), 2)               // lines 7 to 10
+	p, err := Folder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, part := range map[uint64]string{0: "lines 4 to 6 are missing", 3: "lines 4 to 6 are missing", 5: "instead of 5", 7: "", 9: "", 11: "no line 11"} {
+		p.From = from
+		r, err := Verify(p)
+		if part == "" && (err != nil || r.First != from || r.Signed != 10) {
+			t.Errorf("from %d: %+v, %v", from, r, err)
+		}
+		if part != "" && (!isBreak(err) || !strings.Contains(err.Error(), part)) {
+			t.Errorf("from %d: %v", from, err)
+		}
+	}
+	lines = bytes.SplitAfter(text, []byte("\n"))
+	if text, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, path, bytes.Join([][]byte{lines[0], []byte("{}\n"), text}, nil))
+	p.From = 7
+	if _, err := Verify(p); err != nil {
+		t.Errorf("behind an added line: %v", err)
+	}
+	rewrite(t, path, text[:len(text)-300])
+	if _, err := Verify(p); !isBreak(err) {
+		t.Errorf("without the end: %v", err)
+	}
+}
+
 func TestVerifyKnownLines(t *testing.T) {
 	dir := t.TempDir()
 	written(t, testConfig(dir), 3)

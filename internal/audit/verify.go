@@ -22,7 +22,8 @@ type Proof struct {
 	Head *Head
 	// Key is what the head must be signed with; nil: whatever key it names.
 	Key PublicKey
-	// From is the sequence number that the first line must have; zero means 1.
+	// From is the sequence number of the first line to look at, which must be there;
+	// zero means 1. What the files have before it is passed over.
 	From uint64
 	// Known are lines that somebody has noted elsewhere: each must be in the log.
 	Known []Line
@@ -165,6 +166,12 @@ func (v *verifier) line(line []byte, at BreakError) error {
 		v.tear(line, at)
 		return nil
 	}
+	if v.report.Lines == 0 && v.proof.From > 1 {
+		v.tornOpen = false // it stands before From
+	}
+	if v.report.Lines == 0 && t.sequence < v.proof.From {
+		return nil
+	}
 	if err := v.atStart(line, at); err != nil {
 		return err
 	}
@@ -231,7 +238,7 @@ func (v *verifier) started(line []byte, at BreakError) error {
 	switch {
 	case v.tornOpen && s.Details.TornText != hex.EncodeToString(hash[:]):
 		return v.noLine()
-	case !v.tornOpen && s.Details.TornText != "":
+	case !v.tornOpen && s.Details.TornText != "" && at.Sequence > v.proof.From:
 		at.Reason = "when the server started here, half a line stood before: it was removed"
 		return &at
 	case s.Details.LogMissing && at.Sequence >= v.proof.From:
@@ -300,6 +307,9 @@ func (v *verifier) expected(at BreakError) error {
 func (v *verifier) finish() error {
 	if v.tornOpen {
 		return v.noLine()
+	}
+	if from := v.proof.From; from > 1 && v.report.Lines == 0 {
+		return &BreakError{Sequence: from, Reason: fmt.Sprintf("the log has no line %d, with which to begin", from)}
 	}
 	for sequence := range v.hashes {
 		if sequence < v.report.First && sequence < v.proof.From {
