@@ -79,16 +79,15 @@ func (n *naive) actionFits(s naiveStatement) bool {
 }
 
 func (n *naive) resourceFits(s naiveStatement) bool {
+	known := true
 	for _, r := range append(s.Resource, s.NotResource...) {
 		text, ok := n.substitute(r, true)
-		if !ok && s.NotResource != nil {
-			return false // an invalid statement
-		}
+		known = known && ok
 		if ok && like(text, n.request.Resource) {
 			return s.NotResource == nil
 		}
 	}
-	return s.NotResource != nil
+	return s.NotResource != nil && (known || s.Effect == "Deny")
 }
 
 func (n *naive) forPrincipal(s naiveStatement) Effect {

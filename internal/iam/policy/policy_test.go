@@ -210,11 +210,13 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// A statement whose NotResource has a variable without a value applies to nothing.
+// A NotResource that has a variable without a value grants nothing, and spares nothing.
 func TestNotResourceWithoutValue(t *testing.T) {
-	d := identity(t, inPolicy(`{"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::${aws:userid}"}`))
-	if got := d.Decide(asking(nil)); got != None {
-		t.Errorf("Decide = %v", got)
+	for effect, want := range map[string]Effect{"Allow": None, "Deny": Deny} {
+		d := identity(t, inPolicy(`{"Effect":"`+effect+`","Action":"*","NotResource":"arn:aws:s3:::${aws:userid}"}`))
+		if got := d.Decide(asking(nil)); got != want {
+			t.Errorf("%s: Decide = %v", effect, got)
+		}
 	}
 }
 

@@ -29,8 +29,12 @@ func (s *statement) decide(r *Request) Effect {
 	return effect
 }
 
-// coversResource is false for a NotResource with a variable that has no value:
-// AWS takes such a statement for invalid.
+// coversResource reads a NotResource with a variable that has no value in the way that
+// grants less. AWS says that such an entry matches no resource, so that a Deny applies;
+// and that a variable without a value may make a statement invalid, so that an Allow
+// does not.
+//
+// Rules: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-no-value
 func (s *statement) coversResource(r *Request) bool {
 	allKnown := true
 	for i := range s.resources {
@@ -40,7 +44,7 @@ func (s *statement) coversResource(r *Request) bool {
 		}
 		allKnown = allKnown && known
 	}
-	return s.notResource && allKnown
+	return s.notResource && (allKnown || s.deny)
 }
 
 // effectFor returns the statement's effect on a principal, or None if it is not
