@@ -264,6 +264,9 @@ func (s *Service) checkCreate(a arn, c *settings, in *lambda.CreateFunctionInput
 	if c.Handler == nil || c.Runtime == "" {
 		return ErrInvalidValue.Errorf("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
 	}
+	if err := checkReserved(in.Tags); err != nil {
+		return err
+	}
 	if err := checkTags(in.Tags); err != nil {
 		return err
 	}

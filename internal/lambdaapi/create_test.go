@@ -272,6 +272,13 @@ func TestTags(t *testing.T) {
 	}
 	_, err = c.TagResource(ctx, &lambda.TagResourceInput{Resource: made.FunctionArn, Tags: map[string]string{"a": "1", "b": "2"}})
 	wantError(t, err, "")
+	const reserved = "InvalidParameterValueException: Tag keys that begin with aws: are reserved."
+	_, err = c.TagResource(ctx, &lambda.TagResourceInput{Resource: made.FunctionArn, Tags: map[string]string{"AWS:x": "1", "c": "2"}})
+	wantError(t, err, reserved)
+	in := python(t, "g")
+	in.Tags = map[string]string{"aws:x": "1"}
+	_, err = c.CreateFunction(ctx, in)
+	wantError(t, err, reserved)
 	_, err = c.UntagResource(ctx, &lambda.UntagResourceInput{Resource: made.FunctionArn, TagKeys: []string{"team", "a"}})
 	wantError(t, err, "")
 	out, err := c.ListTags(ctx, &lambda.ListTagsInput{Resource: made.FunctionArn})

@@ -3,6 +3,7 @@ package lambdaapi
 import (
 	"context"
 	"maps"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 
@@ -28,7 +29,20 @@ func checkTags(tags map[string]string) error {
 	return nil
 }
 
+// checkReserved refuses keys that AWS reserves, in whatever case.
+func checkReserved(tags map[string]string) error {
+	for key := range tags {
+		if strings.HasPrefix(strings.ToLower(key), "aws:") {
+			return ErrInvalidValue.Errorf("Tag keys that begin with aws: are reserved.")
+		}
+	}
+	return nil
+}
+
 func (s *Service) tag(ctx context.Context, in *lambda.TagResourceInput) (*lambda.TagResourceOutput, error) {
+	if err := checkReserved(in.Tags); err != nil {
+		return nil, err
+	}
 	return &lambda.TagResourceOutput{}, s.retag(ctx, in.Resource, func(tags map[string]string) { maps.Copy(tags, in.Tags) })
 }
 
