@@ -79,12 +79,7 @@ func (m *mysql) AddPassword(ctx context.Context, user, password, keep string) er
 	if err := m.writable(); err != nil {
 		return err
 	}
-	for _, a := range rows {
-		if err := m.addTo(ctx, a, password, keep); err != nil {
-			return m.noDual(err, "keeping two passwords of "+a.String(), "CREATE USER")
-		}
-	}
-	return nil
+	return m.noDual(m.addTo(ctx, rows, password, keep), "keeping two passwords of "+user, "CREATE USER")
 }
 
 // addOwn relies on REPLACE. If keep is not the primary password, it is the
@@ -98,20 +93,30 @@ func (m *mysql) addOwn(ctx context.Context, password, keep string) error {
 	return m.noDual(err, "keeping two passwords", "APPLICATION_PASSWORD_ADMIN")
 }
 
-// addTo works on another account, where REPLACE is not allowed. If there is a
-// secondary password, keep may be it; making keep the primary one first ends
-// the doubt, and keep is valid all the time.
-func (m *mysql) addTo(ctx context.Context, a account, password, keep string) error {
-	second, err := m.hasSecond(ctx, a)
-	if err != nil {
-		return err
-	}
-	if second {
-		if err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, keep); err != nil {
-			return again(err)
+// addTo works on the rows of another user, where REPLACE is not allowed: what keep is
+// to each is read. If nobody can tell, making it the primary one first ends the doubt,
+// and it is valid all the time. One statement changes all rows or none: the next attempt
+// would look at one row alone, that of logins from here.
+func (m *mysql) addTo(ctx context.Context, rows []account, password, keep string) error {
+	var clauses []string
+	var args []any
+	for _, a := range rows {
+		stands, err := m.standing(ctx, a, keep)
+		if err != nil {
+			return err
 		}
+		if stands == uncertain {
+			if err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, keep); err != nil {
+				return again(err)
+			}
+		}
+		clause := "?@? IDENTIFIED BY ?"
+		if stands != secondary {
+			clause += " RETAIN CURRENT PASSWORD"
+		}
+		clauses, args = append(clauses, clause), append(args, a.user, a.host, password)
 	}
-	return m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ? RETAIN CURRENT PASSWORD", a.user, a.host, password)
+	return m.exec(ctx, "ALTER USER "+strings.Join(clauses, ", "), args...)
 }
 
 // again is the error of setting a password that the account has already: no new
@@ -121,14 +126,6 @@ func again(err error) error {
 		return err
 	}
 	return rotation.Errorf(rotation.ClassPolicy, "keeping the current password: %s", err.Error())
-}
-
-// hasSecond tells whether an account has a secondary password.
-func (m *mysql) hasSecond(ctx context.Context, a account) (bool, error) {
-	var second bool
-	err := m.QueryRowContext(ctx, `SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), 0)
-		FROM mysql.user WHERE user = ? AND host = ?`, a.user, a.host).Scan(&second)
-	return second, m.statementError(ctx, err, nil)
 }
 
 // DropOldPassword implements rotation.DualPassword.
@@ -148,12 +145,27 @@ func (m *mysql) DropOldPassword(ctx context.Context, user, keep string) error {
 	if err := m.admits(ctx, user); err != nil {
 		return err
 	}
+	return m.noDual(m.discard(ctx, rows, keep), "ending the old password of "+user, "CREATE USER")
+}
+
+// discard ends the secondary passwords of all rows but those where keep is it. One
+// statement does, for the next attempt would look at one row alone.
+func (m *mysql) discard(ctx context.Context, rows []account, keep string) error {
+	var clauses []string
+	var args []any
 	for _, a := range rows {
-		if err := m.exec(ctx, "ALTER USER ?@? DISCARD OLD PASSWORD", a.user, a.host); err != nil {
-			return m.noDual(err, "ending the old password of "+a.String(), "CREATE USER")
+		stands, err := m.standing(ctx, a, keep)
+		if err != nil {
+			return err
+		}
+		if stands == primary || stands == uncertain {
+			clauses, args = append(clauses, "?@? DISCARD OLD PASSWORD"), append(args, a.user, a.host)
 		}
 	}
-	return nil
+	if clauses == nil {
+		return nil
+	}
+	return m.exec(ctx, "ALTER USER "+strings.Join(clauses, ", "), args...)
 }
 
 // DropOlder implements rotation.SureDropper. Only the session's own account can be

@@ -78,11 +78,8 @@ func (m *mariadb) AddPassword(ctx context.Context, user, password, keep string) 
 		if err := m.mayHaveTwo(ctx, a); err != nil {
 			return err
 		}
-		if err := m.addTo(ctx, a, password, keep); err != nil {
-			return err
-		}
 	}
-	return nil
+	return m.addTo(ctx, rows, password, keep)
 }
 
 // DropOldPassword implements rotation.DualPassword.
@@ -94,19 +91,20 @@ func (m *mariadb) DropOldPassword(ctx context.Context, user, keep string) error 
 	if err := m.admits(ctx, user); err != nil {
 		return err
 	}
+	var all []identity
 	for _, a := range rows {
 		list, err := m.alternatives(ctx, a)
 		if err != nil {
 			return err
 		}
-		if !olderThan(list, keep) {
-			continue
-		}
-		if err := m.identify(ctx, identity{a, by(pluginsOf(list), keep)}); err != nil {
-			return err
+		if olderThan(list, keep) {
+			all = append(all, identity{a, by(pluginsOf(list), keep)})
 		}
 	}
-	return nil
+	if all == nil {
+		return nil
+	}
+	return m.identify(ctx, all...)
 }
 
 // olderThan tells whether an account has an older password than keep. If keep is

@@ -61,24 +61,28 @@ func (m *mariadb) create(ctx context.Context, i identity) error {
 	return inAForm(func(f form) error { return m.give(ctx, "CREATE USER IF NOT EXISTS", f, i) })
 }
 
-// addTo sets a new password beside another. What validates passwords may refuse
-// the one that stays: rules may have changed since it was made, and a history knows
-// it. That is found out first, by setting it alone, which changes nothing and
-// leaves the new one out of the history.
-func (m *mariadb) addTo(ctx context.Context, a account, password, keep string) error {
-	alone, both := identity{a, []way{{native, keep}}}, identity{a, []way{{native, password}, {native, keep}}}
-	err := m.give(ctx, "ALTER USER", hashed, both)
+// addTo sets a new password beside another, in all rows or none. What validates
+// passwords may refuse the one that stays: rules may have changed since it was made, and
+// a history knows it. That is found out first, by setting it alone, which changes nothing
+// and leaves the new one out of the history.
+func (m *mariadb) addTo(ctx context.Context, rows []account, password, keep string) error {
+	var alone, both []identity
+	for _, a := range rows {
+		alone = append(alone, identity{a, []way{{native, keep}}})
+		both = append(both, identity{a, []way{{native, password}, {native, keep}}})
+	}
+	err := m.give(ctx, "ALTER USER", hashed, both...)
 	if !isStrict(err) {
 		return err
 	}
-	err = m.give(ctx, "ALTER USER", inClear, alone)
+	err = m.give(ctx, "ALTER USER", inClear, alone...)
 	if errors.Is(err, rotation.ErrRejected) {
 		return rotation.Errorf(rotation.ClassPolicy, "the server's password validation refuses the password of AWSCURRENT beside a new one (%v): %w", err, rotation.ErrNoDualPassword)
 	}
 	if err != nil {
 		return err
 	}
-	return m.give(ctx, "ALTER USER", inClear, both)
+	return m.give(ctx, "ALTER USER", inClear, both...)
 }
 
 // give is one statement for all rows.
