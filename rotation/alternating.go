@@ -137,12 +137,17 @@ func (f *Function) alternate(ctx context.Context, e Event, p pair) (Result, erro
 	return Result{Strategy: StrategyAlternatingUsers}, nil
 }
 
-// pendingWorks tells whether an earlier attempt has set the pending password.
+// pendingWorks tells whether an earlier attempt has set the pending password. Of a user
+// that is blocked nobody knows; to set it once more does no harm, for it is not in use.
 func (f *Function) pendingWorks(ctx context.Context, e Event, p pair) (bool, error) {
 	if e.Created {
 		return false, nil
 	}
-	return works(ctx, f.Engine, p.pending.login)
+	valid, err := works(ctx, f.Engine, p.pending.login)
+	if errors.Is(err, ErrBlocked) {
+		return false, nil
+	}
+	return valid, err
 }
 
 // retireOther ends the password of the user whose turn is over, by giving it one
@@ -161,10 +166,11 @@ func (f *Function) retireOther(ctx context.Context, e Event, cur document) (Resu
 		return Result{}, err
 	}
 	alive, err := works(ctx, f.Engine, other.withPassword(prev.login.Password))
-	if err != nil {
+	blocked := errors.Is(err, ErrBlocked) // but not for good
+	if err != nil && !blocked {
 		return Result{}, explain("logging in with the previous password", err)
 	}
-	if !alive {
+	if !alive && !blocked {
 		return ended, nil
 	}
 	return ended, explainUnless(f.lockOut(ctx, cur, other), "end the previous password")

@@ -57,6 +57,10 @@ var ErrRejected = errors.New("the server's password rules refuse the new passwor
 // has expired. An administrator can set a new one.
 var ErrExpired = errors.New("the password has expired")
 
+// ErrBlocked is the reason why a server lets nobody in, whatever the password: it has
+// refused too many logins of the user in a row.
+var ErrBlocked = errors.New("the user is blocked after refused logins")
+
 // ErrConnectionLimit is the reason why a server lets nobody in by a password that it
 // has looked at and found right: the account has as many connections as it may have.
 var ErrConnectionLimit = errors.New("the password is right, but the account has no connection left")

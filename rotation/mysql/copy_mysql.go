@@ -16,7 +16,27 @@ var (
 
 // CopyUser implements rotation.UserCopier.
 func (m *mysql) CopyUser(ctx context.Context, from rotation.Login, to string) error {
-	return m.copyUser(ctx, m, from.Username, to)
+	if err := m.copyUser(ctx, m, from.Username, to); err != nil {
+		return err
+	}
+	return m.unblock(ctx, to)
+}
+
+// unblock forgets refused logins (FAILED_LOGIN_ATTEMPTS), which a new password does not;
+// on MariaDB it does. No table shows them.
+func (m *mysql) unblock(ctx context.Context, user string) error {
+	hosts, err := m.strings(ctx, `SELECT RTRIM(host) FROM mysql.user WHERE user = ? AND account_locked = 'N'
+		AND JSON_CONTAINS_PATH(User_attributes, 'one', '$.Password_locking.failed_login_attempts')`, user)
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts {
+		err := m.exec(ctx, "ALTER USER ?@? ACCOUNT UNLOCK", user, host)
+		if err := m.needs(err, "unblocking the user "+user, "CREATE USER"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Rights implements rotation.RightsReader.

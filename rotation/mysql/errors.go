@@ -18,6 +18,8 @@ const (
 	errUnknownColumn  = 1054 // ER_BAD_FIELD_ERROR
 	errOptionPrevents = 1290 // ER_OPTION_PREVENTS_STATEMENT
 	errCannotUser     = 1396 // ER_CANNOT_USER
+	errBlocked        = 3955 // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
+	errBlockedMaria   = 4150 // ER_USER_IS_BLOCKED
 	errMustChange     = 1820 // ER_MUST_CHANGE_PASSWORD
 	errMustChangeThen = 1862 // ER_MUST_CHANGE_PASSWORD_LOGIN
 	errNotValid       = 1819 // ER_NOT_VALID_PASSWORD
@@ -46,13 +48,13 @@ var classes = map[uint16]rotation.Class{
 	1410: rotation.ClassPrivilege, // ER_CANT_CREATE_USER_WITH_GRANT
 	3879: rotation.ClassPrivilege, // ER_DB_ACCESS_DENIED
 	3118: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED
-	3955: rotation.ClassPolicy,    // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
-	4150: rotation.ClassPolicy,    // ER_USER_IS_BLOCKED of MariaDB
 	4151: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
 	1699: rotation.ClassPolicy,    // ER_SET_PASSWORD_AUTH_PLUGIN
 	1205: rotation.ClassTimeout,   // ER_LOCK_WAIT_TIMEOUT
 	3024: rotation.ClassTimeout,   // ER_QUERY_TIMEOUT
 
+	errBlocked:        rotation.ClassPolicy,
+	errBlockedMaria:   rotation.ClassPolicy,
 	errMustChange:     rotation.ClassPolicy,
 	errMustChangeThen: rotation.ClassPolicy,
 	errNotValid:       rotation.ClassPolicy,
@@ -137,6 +139,9 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 		if isServer(cause, errMustChange) || isServer(cause, errMustChangeThen) {
 			cause = fmt.Errorf("%w: %w", rotation.ErrExpired, cause)
 			hint = "an administrator (masterarn) can rotate it, or sets a password by hand"
+		}
+		if isServer(cause, errBlocked) || isServer(cause, errBlockedMaria) {
+			cause = fmt.Errorf("%w: %w", rotation.ErrBlocked, cause)
 		}
 	case rotation.ClassTLS:
 		hint = tlsHint(cause, l)

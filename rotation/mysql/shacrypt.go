@@ -49,7 +49,7 @@ func parseStored(stored string) (salt, digest string, rounds int, ok bool) {
 		if err != nil || units == 0 {
 			return "", "", 0, false
 		}
-		rounds = int(units) * roundsInAUnit //nolint:gosec // of 12 bits
+		rounds = int(units) * roundsInAUnit
 	} else if len(rest) == saltLength+1+digestLength {
 		rest = rest[:saltLength] + rest[saltLength+1:]
 	}
