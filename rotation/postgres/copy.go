@@ -47,6 +47,9 @@ func (s *session) copying(ctx context.Context, from rotation.Login, to string) f
 		if !have.login {
 			return rotation.Errorf(rotation.ClassPolicy, "the role %s may not log in, and so no copy of it shall: ALTER ROLE %s LOGIN", have.name, quoted(have.name))
 		}
+		if err := s.lasting(ctx, have.name); err != nil {
+			return err
+		}
 		owner, err := s.setUp(ctx, have, from, to)
 		if err != nil {
 			return err

@@ -102,6 +102,9 @@ func (s *session) admits(ctx context.Context, user string) error {
 	if user == s.login.Username {
 		return nil
 	}
+	if err := s.lasting(ctx, user); err != nil {
+		return err
+	}
 	l := s.login
 	l.Username, l.Password = user, ""
 	cfg, err := config(l)

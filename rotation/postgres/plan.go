@@ -21,6 +21,9 @@ func (s *session) Explain(ctx context.Context, user, strategy string) (rotation.
 	if err := s.survey(ctx, &x); err != nil {
 		return x, err
 	}
+	if err := s.guarded(ctx, &x, user); err != nil {
+		return x, err
+	}
 	if user != s.login.Username {
 		if err := s.mayChange(ctx, &x, user); err != nil {
 			return x, err

@@ -112,6 +112,9 @@ func (s *session) needs(err error, user string) error {
 	if rotation.ClassOf(err) != rotation.ClassPrivilege {
 		return err
 	}
+	if isGuarded(err) {
+		return rotation.Errorf(rotation.ClassPrivilege, guardedHint+": %w", user, err)
+	}
 	self, role := pgx.Identifier{s.login.Username}.Sanitize(), pgx.Identifier{user}.Sanitize()
 	if user == s.login.Username {
 		return rotation.Errorf(rotation.ClassPrivilege, "changing one's own password needs no privilege, unless the server restricts it, as RDS does under rds.restrict_password_commands: GRANT rds_password TO %s: %w", self, err)
