@@ -62,8 +62,14 @@ func (o options) lines() (lines []string) {
 // effect on others.
 const attempts = 3
 
-// copyUser is CopyUser for both products.
-func (c *conn) copyUser(ctx context.Context, p product, from, to string) error {
+// copyUser is CopyUser for both products; hosts asks for the rows of a user.
+func (c *conn) copyUser(ctx context.Context, p product, hosts, from, to string) error {
+	if _, err := c.accounts(ctx, from, hosts); err != nil {
+		return err
+	}
+	if err := c.writable(); err != nil {
+		return err
+	}
 	unlock, err := c.lock(ctx, to)
 	if err != nil {
 		return err
@@ -72,9 +78,6 @@ func (c *conn) copyUser(ctx context.Context, p product, from, to string) error {
 	want, err := c.readRows(ctx, p, from)
 	if err != nil {
 		return err
-	}
-	if len(want) == 0 {
-		return rotation.Errorf(rotation.ClassSecret, "the server has no user %s: create it, or correct the key username of the secret", from)
 	}
 	for _, w := range want {
 		if err := c.makeRow(ctx, p, w, account{to, w.host}); err != nil {

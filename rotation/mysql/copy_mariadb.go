@@ -16,7 +16,7 @@ var (
 
 // CopyUser implements rotation.UserCopier.
 func (m *mariadb) CopyUser(ctx context.Context, from rotation.Login, to string) error {
-	return m.copyUser(ctx, m, from.Username, to)
+	return m.copyUser(ctx, m, hostsOfMaria, from.Username, to)
 }
 
 // Rights implements rotation.RightsReader.

@@ -16,7 +16,7 @@ var (
 
 // CopyUser implements rotation.UserCopier.
 func (m *mysql) CopyUser(ctx context.Context, from rotation.Login, to string) error {
-	if err := m.copyUser(ctx, m, from.Username, to); err != nil {
+	if err := m.copyUser(ctx, m, hostsOf, from.Username, to); err != nil {
 		return err
 	}
 	return m.unblock(ctx, to)

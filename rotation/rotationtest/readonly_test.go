@@ -46,14 +46,18 @@ func TestReadOnlyTransactions(t *testing.T) {
 func TestReadOnlyServerAndAMightyAdmin(t *testing.T) {
 	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		db := newWorld(t, p, plain).adminDB()
-		for _, strategy := range []string{"SingleUser", "DualPassword"} {
+		for _, strategy := range []string{"SingleUser", "DualPassword", "AlternatingUsers"} {
 			w := newWorld(t, p, plain, `"rotationStrategy":"`+strategy+`"`)
 			w.addAdmin(w.admin.User, w.admin.Password)
+			t.Cleanup(w.dropOthers)
 			w.store.begin(secretID, "version-1")
 			w.must("version-1", rotation.StepCreate)
 			w.run(db, "SET GLOBAL read_only = ON")
 			w.refused("version-1", rotation.StepSet, rotation.ClassDatabase, "writer's endpoint")
 			w.want("AWSCURRENT on a replica", true, w.first.Password)
+			if n := len(w.column("SELECT user FROM mysql.user WHERE user = '" + w.clone() + "'")); n > 0 {
+				t.Error("the other user was made on a replica")
+			}
 			w.run(db, "SET GLOBAL read_only = OFF")
 			w.must("version-1", rotation.StepSet)
 		}
