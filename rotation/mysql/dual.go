@@ -229,8 +229,9 @@ func (c *conn) lock(ctx context.Context, user string) (unlock func(), err error)
 	name := lockOf + user[:min(len(user), lockName)]
 	var got *int
 	err = c.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", name, lockSecond).Scan(&got)
-	if err != nil {
-		return nil, c.statementError(ctx, err, nil)
+	err = c.statementError(ctx, err, nil)
+	if err != nil && !isServer(err, errStatementTime) {
+		return nil, err
 	}
 	if got == nil || *got != 1 {
 		return nil, rotation.Errorf(rotation.ClassTimeout, "another session is changing the password of %s", user)

@@ -169,6 +169,7 @@ type conn struct {
 	version string
 
 	readOnly bool // the server, at the last look at another's accounts
+	bounded  bool // see bound
 }
 
 func (c *conn) isMariaDB() bool { return strings.Contains(strings.ToLower(c.version), "mariadb") }
@@ -183,10 +184,30 @@ func (c *conn) Close() error {
 // exec runs a statement. Its arguments are names and passwords: they are taken
 // out of the server's error text.
 func (c *conn) exec(ctx context.Context, statement string, args ...any) error {
+	if err := c.bound(ctx); err != nil {
+		return err
+	}
 	err := c.execOnce(ctx, statement, args)
 	if isServer(err, errReadOnlyTransaction) && c.execOnce(ctx, "SET SESSION TRANSACTION READ WRITE", nil) == nil {
 		err = c.execOnce(ctx, statement, args) // the server is set to transaction_read_only
 	}
+	return err
+}
+
+// bound has the server itself give up statements that wait for a lock over all of it,
+// such as a backup's. Those that wait when the step has ended would else be carried out
+// at the end of the lock, and AWSCURRENT be refused until the next attempt. MariaDB's
+// statements for accounts do not obey lock_wait_timeout. Both are in seconds.
+func (c *conn) bound(ctx context.Context) error {
+	if c.bounded {
+		return nil
+	}
+	statement := "SET SESSION lock_wait_timeout = 5"
+	if c.isMariaDB() {
+		statement = "SET SESSION max_statement_time = 5"
+	}
+	err := c.execOnce(ctx, statement, nil)
+	c.bounded = err == nil
 	return err
 }
 

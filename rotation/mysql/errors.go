@@ -33,6 +33,8 @@ const (
 	errUserLimit       = 1226 // ER_USER_LIMIT_REACHED
 	errUserConnections = 1203 // ER_TOO_MANY_USER_CONNECTIONS
 
+	errLockWait            = 1205 // ER_LOCK_WAIT_TIMEOUT
+	errStatementTime       = 1969 // ER_STATEMENT_TIMEOUT of MariaDB
 	errReadOnlyTransaction = 1792 // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 )
 
@@ -50,7 +52,6 @@ var classes = map[uint16]rotation.Class{
 	3118: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED
 	4151: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
 	1699: rotation.ClassPolicy,    // ER_SET_PASSWORD_AUTH_PLUGIN
-	1205: rotation.ClassTimeout,   // ER_LOCK_WAIT_TIMEOUT
 	3024: rotation.ClassTimeout,   // ER_QUERY_TIMEOUT
 
 	errBlocked:        rotation.ClassPolicy,
@@ -63,6 +64,8 @@ var classes = map[uint16]rotation.Class{
 	errMissingCurrent: rotation.ClassPolicy,
 
 	errSecureTransport: rotation.ClassTLS,
+	errLockWait:        rotation.ClassTimeout,
+	errStatementTime:   rotation.ClassTimeout,
 }
 
 // serverError is the server's answer to a statement, without the driver's
@@ -199,6 +202,8 @@ func statementHint(cause error) string {
 		return readOnlyHint
 	case isServer(cause, errReadOnlyTransaction):
 		return "the server is set to transaction_read_only, and the session could not end that: SET GLOBAL transaction_read_only = OFF"
+	case isServer(cause, errLockWait), isServer(cause, errStatementTime):
+		return "it may be that something holds a lock over the whole server, such as a backup (FLUSH TABLES WITH READ LOCK, LOCK INSTANCE FOR BACKUP)"
 	case isServer(cause, errNotValid), isServer(cause, errHistory):
 		return "see the rules of the function, such as PASSWORD_LENGTH and EXCLUDE_CHARACTERS, and the account's password history"
 	}
