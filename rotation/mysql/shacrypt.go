@@ -9,7 +9,7 @@ import (
 
 // What MySQL stores for a password, in mysql.user.authentication_string, is made by the
 // function that "Unix crypt using SHA-256 and SHA-512" by U. Drepper describes, with a
-// salt of 20 bytes. By plugin (serialize in sha2_password.cc, my_make_scrambled_password):
+// salt of 20 bytes, of which libraries for crypt(3) would take 16. By plugin (serialize in sha2_password.cc, my_make_scrambled_password):
 //
 //	caching_sha2_password   $A$ROUNDS$ + salt + digest, ROUNDS in hex and thousands
 //	sha256_password         $5$ + salt + $ + digest, of 5000 rounds
