@@ -256,7 +256,9 @@ func (e *Environment) exitFailure(inv *invocation) *Failure {
 }
 
 // Alive reports whether the process can take another event.
-func (e *Environment) Alive() bool { return !e.spent.Load() && e.process.alive() }
+func (e *Environment) Alive() bool {
+	return !e.spent.Load() && e.process.alive() && e.process.there()
+}
 
 // Stop ends the process, and whatever it started in its process group, and
 // removes its folder.

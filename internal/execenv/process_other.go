@@ -14,6 +14,8 @@ var unsupported = errors.New("functions that are processes run on Linux and macO
 func attributes(User) *syscall.SysProcAttr { return nil }
 func resident(int) int64                   { return 0 }
 
+func (*process) there() bool { return false }
+
 func (*process) kill()   {}
 func (*process) freeze() {}
 func (*process) resume() {}

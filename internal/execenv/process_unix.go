@@ -22,6 +22,10 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// there tells whether the system has the process, or its end is still to be learnt: it
+// knows of that a moment before whoever waits for it.
+func (p *process) there() bool { return syscall.Kill(p.pid, 0) != syscall.ESRCH }
+
 func (p *process) kill()   { p.signal(syscall.SIGKILL) }
 func (p *process) freeze() { p.signal(syscall.SIGSTOP) }
 func (p *process) resume() { p.signal(syscall.SIGCONT) }
