@@ -98,6 +98,23 @@ func (m *mysql) addOwn(ctx context.Context, password, keep string) error {
 // and it is valid all the time. One statement changes all rows or none: the next attempt
 // would look at one row alone, that of logins from here.
 func (m *mysql) addTo(ctx context.Context, rows []account, password, keep string) error {
+	return m.alterAll(ctx, rows, keep, func(a account, stands standing) (string, []any, error) {
+		args := []any{a.user, a.host, password}
+		switch stands {
+		case secondary:
+			return "?@? IDENTIFIED BY ?", args, nil
+		case uncertain:
+			if err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, keep); err != nil {
+				return "", nil, again(err)
+			}
+		}
+		return "?@? IDENTIFIED BY ? RETAIN CURRENT PASSWORD", args, nil
+	})
+}
+
+// alterAll is one ALTER USER with a clause for each row of a user, by what keep is to
+// it. A row whose clause is empty stays as it is.
+func (m *mysql) alterAll(ctx context.Context, rows []account, keep string, clauseFor func(account, standing) (string, []any, error)) error {
 	var clauses []string
 	var args []any
 	for _, a := range rows {
@@ -105,16 +122,16 @@ func (m *mysql) addTo(ctx context.Context, rows []account, password, keep string
 		if err != nil {
 			return err
 		}
-		if stands == uncertain {
-			if err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?", a.user, a.host, keep); err != nil {
-				return again(err)
-			}
+		clause, values, err := clauseFor(a, stands)
+		if err != nil {
+			return err
 		}
-		clause := "?@? IDENTIFIED BY ?"
-		if stands != secondary {
-			clause += " RETAIN CURRENT PASSWORD"
+		if clause != "" {
+			clauses, args = append(clauses, clause), append(args, values...)
 		}
-		clauses, args = append(clauses, clause), append(args, a.user, a.host, password)
+	}
+	if clauses == nil {
+		return nil
 	}
 	return m.exec(ctx, "ALTER USER "+strings.Join(clauses, ", "), args...)
 }
@@ -151,21 +168,12 @@ func (m *mysql) DropOldPassword(ctx context.Context, user, keep string) error {
 // discard ends the secondary passwords of all rows but those where keep is it. One
 // statement does, for the next attempt would look at one row alone.
 func (m *mysql) discard(ctx context.Context, rows []account, keep string) error {
-	var clauses []string
-	var args []any
-	for _, a := range rows {
-		stands, err := m.standing(ctx, a, keep)
-		if err != nil {
-			return err
-		}
+	return m.alterAll(ctx, rows, keep, func(a account, stands standing) (string, []any, error) {
 		if stands == primary || stands == uncertain {
-			clauses, args = append(clauses, "?@? DISCARD OLD PASSWORD"), append(args, a.user, a.host)
+			return "?@? DISCARD OLD PASSWORD", []any{a.user, a.host}, nil
 		}
-	}
-	if clauses == nil {
-		return nil
-	}
-	return m.exec(ctx, "ALTER USER "+strings.Join(clauses, ", "), args...)
+		return "", nil, nil
+	})
 }
 
 // DropOlder implements rotation.SureDropper. Only the session's own account can be
