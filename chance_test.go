@@ -52,22 +52,7 @@ type wire struct {
 // lay listens on a port, which it returns, for connections to target.
 func (w *wire) lay(t *testing.T, target string) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open sync.WaitGroup
-	t.Cleanup(func() { _ = l.Close(); w.set(true); open.Wait() })
-	open.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() { w.join(in, target) })
-		}
-	})
-	return l.Addr().(*net.TCPAddr).Port
+	return dbtest.Accept(t, func() { w.set(true) }, func(in net.Conn) { w.join(in, target) }).Port
 }
 
 func (w *wire) join(in net.Conn, target string) {

@@ -11,6 +11,7 @@ import (
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyturn/keyturn/internal/dbtest"
 	"github.com/keyturn/keyturn/rotation"
 )
 
@@ -94,22 +95,7 @@ func (s secrets) UpdateSecretVersionStage(ctx context.Context, in *sm.UpdateSecr
 // proxy is the database as the process sees it. It returns its own address.
 func (o *outage) proxy(t *testing.T, target string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() { o.serve(c, target) })
-		}
-	})
-	t.Cleanup(func() { _ = l.Close(); o.revive(); open.Wait() })
-	return l.Addr().String()
+	return dbtest.Accept(t, o.revive, func(c net.Conn) { o.serve(c, target) }).String()
 }
 
 // serve forwards one connection.

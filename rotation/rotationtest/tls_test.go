@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
+	"github.com/keyturn/keyturn/internal/dbtest"
 	"github.com/keyturn/keyturn/rotation"
 )
 
@@ -224,22 +225,7 @@ func (r *recorder) has(text string) bool {
 // listen forwards to a server, and returns its own port.
 func (r *recorder) listen(t *testing.T, target string) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() { r.forward(client, target) })
-		}
-	})
-	t.Cleanup(func() { _ = l.Close(); open.Wait() })
-	return l.Addr().(*net.TCPAddr).Port
+	return dbtest.Accept(t, func() {}, func(client net.Conn) { r.forward(client, target) }).Port
 }
 
 func (r *recorder) forward(client net.Conn, target string) {
