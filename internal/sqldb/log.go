@@ -26,7 +26,7 @@ const (
 	// in the way.
 	overduePages = 24000
 
-	logBytes = 32 + logPages*(24+4096) // a header, and frames of a header and a page
+	logBytes = 32 + logPages*(24+pageBytes) // a header, and frames of a header and a page
 	logStep  = 1 << 20
 	// manyCommits is after how many commits a server writes much.
 	manyCommits = 100

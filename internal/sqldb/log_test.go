@@ -29,7 +29,7 @@ func TestLogIsLengthenedAheadOfCommits(t *testing.T) {
 		t.Errorf("the log of a server that writes little has %d bytes", size)
 	}
 	write(20)
-	for begin := time.Now(); fileSize(t, path+"-wal") < 15000*4096; write(1) {
+	for begin := time.Now(); fileSize(t, path+"-wal") < 15000*2048; write(1) {
 		if time.Since(begin) > time.Minute {
 			t.Fatal("the log does not become longer")
 		}

@@ -20,10 +20,10 @@ import (
 // documentation). This one has the system's open them, and behind a file of the
 // log, in memory that SQLite makes longer for that, it keeps a logFile.
 
-// gatherBytes is the most that a file gathers: 31 pages with their headers. The
+// gatherBytes is the most that a file gathers: 63 pages with their headers. The
 // system's files take no more than 131,071 bytes at once (seekAndWriteFd in
 // SQLite's os_unix.c).
-const gatherBytes = 31 * (24 + 4096)
+const gatherBytes = 63 * (24 + pageBytes)
 
 type logFile struct {
 	methods  sqlite3.Tsqlite3_io_methods // those of this file, as SQLite finds them
