@@ -195,7 +195,8 @@ func (l *Log) resumeFrom(found lastFound) start {
 	s.logMissing = l.config.Known && l.end.sequence == 0
 	l.written = l.end
 	if s.missing > 0 || s.headMissing || s.logMissing || s.unsigned == 0 && l.end.hash != found.hash {
-		l.config.Log.Error("the audit log is not as it was left: run \"keyturn audit verify\"", "folder", l.config.Dir, "missingLines", s.missing)
+		l.config.Log.Error("the audit log is not as it was left: run \"keyturn audit verify\"", "folder", l.config.Dir,
+			"missingLines", s.missing, "headMissing", s.headMissing, "logMissing", s.logMissing)
 	}
 	return s
 }
