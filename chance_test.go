@@ -93,7 +93,7 @@ type chance struct {
 	rand    *rand.Rand
 	log     []string                  // what was done
 	deleted bool                      // the secret is scheduled for deletion
-	retired time.Time                 // when the end of the old password was asked for
+	retired time.Time                 // when the end of the old password was asked for, or may have fallen due
 	trusted bool                      // AWSCURRENT has to log in
 	seen    map[string]rotation.Login // every login that the secret had, by user and password
 }
@@ -104,6 +104,7 @@ func newChance(t *testing.T, binary string, a account, seed uint64) *chance {
 	admin := dbtest.Server(t, a.product)
 	port := c.wire.lay(t, net.JoinHostPort(admin.Host, strconv.Itoa(admin.Port)))
 	a.value = strings.Replace(a.value, fmt.Sprintf(`"port": %d`, admin.Port), fmt.Sprintf(`"port": %d`, port), 1)
+	c.p.flags = []string{"--dev"} // to advance its clock
 	c.p.start()
 	c.world = newWorld(t, c.p.clients(), a)
 	_, err := c.secrets.TagResource(t.Context(), &secretsmanager.TagResourceInput{SecretId: &c.secret, Tags: []types.Tag{{Key: aws.String("keyturn:rotation-grace"), Value: aws.String("2s")}}})
@@ -130,7 +131,7 @@ func (c *chance) act() {
 		name string
 		do   func() error
 	}{{"rotate", c.doRotate}, {"rotate", c.doRotate}, {"cancel", c.doCancel}, {"reconfigure", c.doConfigure}, {"put", c.doPut}, {"unlabel", c.doUnlabel}, {"back", c.doBack},
-		{"retire", c.doRetire}, {"delete", c.doDelete}, {"kill", c.doKill}, {"outage", c.doOutage}}
+		{"retire", c.doRetire}, {"delete", c.doDelete}, {"kill", c.doKill}, {"clock", c.doClock}, {"outage", c.doOutage}}
 	one := acts[c.rand.IntN(len(acts))]
 	c.note("%s: %v", one.name, one.do())
 	scale := []int{0, 3, 10, 30, 200}[c.rand.IntN(5)]
@@ -276,6 +277,19 @@ func (c *chance) doDelete() error {
 func (c *chance) restore() error {
 	_, err := c.secrets.RestoreSecret(c.t.Context(), &secretsmanager.RestoreSecretInput{SecretId: &c.secret})
 	c.deleted = c.deleted && err != nil
+	return err
+}
+
+// doClock lets things fall due. A killed server begins with the usual clock again, as
+// one whose clock was wrong and is set back.
+func (c *chance) doClock() error {
+	if c.deleted { // its recovery window would end
+		return c.restore()
+	}
+	seconds := []int64{1, 60, 25 * 3600, 31 * 86400}[c.rand.IntN(4)]
+	c.note("advance by %d s", seconds)
+	c.retired = time.Now()
+	_, err := c.records.AdvanceClock(c.t.Context(), &keyturnapi.AdvanceClockInput{Seconds: seconds})
 	return err
 }
 

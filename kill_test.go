@@ -30,6 +30,7 @@ type process struct {
 	binary string
 	data   string
 	addr   string
+	flags  []string // of serve, beside those for data and addr
 	cmd    *exec.Cmd
 	output bytes.Buffer
 }
@@ -70,7 +71,7 @@ func newProcess(t testing.TB, binary string) *process {
 func (p *process) start() {
 	p.t.Helper()
 	p.output.Reset()
-	p.cmd = exec.Command(p.binary, "serve", "--listen", p.addr, "--data", p.data)
+	p.cmd = exec.Command(p.binary, append([]string{"serve", "--listen", p.addr, "--data", p.data}, p.flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
