@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"time"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -62,7 +63,7 @@ func (s *Service) createTarget(ctx context.Context, in *keyturnapi.CreateAccessK
 	v.Pattern("userName", &in.UserName, userName)
 	v.Count("policyDocuments", true, len(in.PolicyDocuments), 0, maxPolicies)
 	for i := range in.PolicyDocuments {
-		v.SensitiveLength(wire.Member("policyDocuments", i), len(in.PolicyDocuments[i]), 1, maxPolicy)
+		v.SensitiveLength(wire.Member("policyDocuments", i), utf8.RuneCountInString(in.PolicyDocuments[i]), 1, maxPolicy)
 	}
 	if in.DurationSeconds != 0 {
 		v.Range("durationSeconds", &in.DurationSeconds, minDuration, maxDuration)

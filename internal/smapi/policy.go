@@ -3,6 +3,7 @@ package smapi
 import (
 	"context"
 	"errors"
+	"unicode/utf8"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
@@ -27,7 +28,7 @@ func checkPolicyText(text *string) error {
 	var v wire.Violations
 	v.Required("resourcePolicy", text != nil)
 	if text != nil {
-		v.SensitiveLength("resourcePolicy", len(*text), 1, maxPolicy)
+		v.SensitiveLength("resourcePolicy", utf8.RuneCountInString(*text), 1, maxPolicy)
 	}
 	return v.Err()
 }

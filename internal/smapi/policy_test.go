@@ -72,6 +72,20 @@ func TestResourcePolicy(t *testing.T) {
 	}
 }
 
+// AWS's model counts characters, and what it counts of a policy may be in any language.
+func TestLengthOfResourcePolicyIsInCharacters(t *testing.T) {
+	c := newClient(t)
+	c.create("s", "x")
+	sid := func(n int) string {
+		return strings.Replace(narrowPolicy, `{"Effect"`, `{"Sid":"`+strings.Repeat("ü", n)+`","Effect"`, 1)
+	}
+	room := 20480 - len(sid(0))
+	_, err := c.PutResourcePolicy(t.Context(), &sm.PutResourcePolicyInput{SecretId: aws.String("s"), ResourcePolicy: aws.String(sid(room))})
+	c.must(err)
+	_, err = c.PutResourcePolicy(t.Context(), &sm.PutResourcePolicyInput{SecretId: aws.String("s"), ResourcePolicy: aws.String(sid(room + 1))})
+	wantError(t, err, "ValidationException: 1 validation error detected: Value at 'resourcePolicy' failed to satisfy constraint: Member must have length less than or equal to 20480")
+}
+
 func TestBlockPublicPolicy(t *testing.T) {
 	c := newClient(t)
 	c.create("s", "x")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"unicode/utf8"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
@@ -23,7 +24,7 @@ func checkRotate(in *sm.RotateSecretInput) error {
 	if in.ClientRequestToken == nil {
 		return errNoToken(secret.ErrInvalidParameter)
 	}
-	if n := len(*in.ClientRequestToken); n < 32 || n > 64 {
+	if n := utf8.RuneCountInString(*in.ClientRequestToken); n < 32 || n > 64 {
 		return secret.ErrInvalidParameter.Errorf("ClientRequestToken must be 32-64 characters long.")
 	}
 	var v wire.Violations

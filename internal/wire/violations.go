@@ -36,8 +36,9 @@ func (v *Violations) Length(path string, value *string, least, most int) {
 	}
 }
 
-// SensitiveLength is Length without showing the value, for secrets and blobs
-// of which only the length n is given. Call it only if the member is set.
+// SensitiveLength is Length without showing the value, of which only the length n
+// is given: bytes of a secret or blob, characters of any other text. Call it only if
+// the member is set.
 func (v *Violations) SensitiveLength(path string, n, least, most int) {
 	v.length("Value at", path, n, least, most)
 }
