@@ -2,6 +2,7 @@ package rdsapi_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,6 +43,15 @@ func TestTags(t *testing.T) {
 	_, err := w.RemoveTagsFromResource(t.Context(), &rds.RemoveTagsFromResourceInput{ResourceName: &arn, TagKeys: []string{"a", "none"}})
 	check(t, err)
 	w.wantTags(arn, b)
+}
+
+func TestLengthsOfTagsAreInCharacters(t *testing.T) {
+	w := newWorld(t)
+	arn := *w.createCluster("mydb", "aurora-mysql").DBClusterArn
+	longest := tags(strings.Repeat("ü", 128), strings.Repeat("ö", 256))
+	check(t, w.addTags(arn, longest...))
+	w.wantTags(arn, longest...)
+	wantError(t, w.addTags(arn, tags(strings.Repeat("ü", 129), "")...), "InvalidParameterValue", "Invalid tag")
 }
 
 func TestTagsOfInstance(t *testing.T) {

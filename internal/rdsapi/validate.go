@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
 
@@ -153,7 +154,8 @@ func checkTags(tags []types.Tag) error {
 	}
 	for _, tag := range tags {
 		key := value(tag.Key)
-		if key == "" || len(key) > 128 || len(value(tag.Value)) > 256 || strings.HasPrefix(strings.ToLower(key), "aws:") {
+		tooLong := utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value(tag.Value)) > 256
+		if key == "" || tooLong || strings.HasPrefix(strings.ToLower(key), "aws:") {
 			return ErrParameterValue.Errorf("Invalid tag: keys have 1 to 128 characters and do not begin with aws:, values have at most 256 characters.")
 		}
 	}
