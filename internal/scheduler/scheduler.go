@@ -199,7 +199,8 @@ func (s *Scheduler) postpone(ctx context.Context, arn secret.ARN, why *fault.Fau
 		if err != nil || r == nil {
 			return err
 		}
-		id, err := beginRun(ctx, tx, &row{arn: arn, kind: rotating, step: stepCreate, attempt: 1})
+		begun := &row{arn: arn, function: r.function, strategy: r.strategy, kind: rotating, step: stepCreate, attempt: 1}
+		id, err := beginRun(ctx, tx, begun)
 		if err != nil {
 			return err
 		}
@@ -207,7 +208,7 @@ func (s *Scheduler) postpone(ctx context.Context, arn secret.ARN, why *fault.Fau
 		if err := endRun(ctx, tx, id, outcome{err: failure}); err != nil {
 			return err
 		}
-		s.noteFailed(tx, &row{arn: arn, kind: rotating, step: stepCreate}, failure)
+		s.noteFailed(tx, begun, failure)
 		at := tx.Now.Add(longestBackoff)
 		r.due = &at
 		return r.save(ctx, tx)

@@ -525,22 +525,28 @@ func TestDeletedSecretRests(t *testing.T) {
 }
 
 // A rotation that cannot begin stops no other, and says why.
+// fill leaves no room for another version of the secret.
+func (h *house) fill() {
+	for i := range 99 {
+		id := secret.VersionID(fmt.Sprintf("labelled-%d", i))
+		v := h.seal(id, "x")
+		h.write(func(tx *sqldb.Tx) error {
+			_, _, err := h.vault.Put(context.Background(), tx, v, []string{string(id)})
+			return err
+		})
+	}
+}
+
 func TestRotationThatCannotBeginLetsOthersPass(t *testing.T) {
 	scripted(t, func(t *testing.T, h *house) {
-		ctx := context.Background()
-		for i := range 99 {
-			id := secret.VersionID(fmt.Sprintf("labelled-%d", i))
-			v := h.seal(id, "x")
-			h.write(func(tx *sqldb.Tx) error {
-				_, _, err := h.vault.Put(ctx, tx, v, []string{string(id)})
-				return err
-			})
-		}
+		h.fill()
 		h.configure(scheduler.Rule{Expr: "rate(4 hours)"}, nil)
 		full := h.arn
 		h.arn = secret.NewARN(secret.Place{Account: "000000000000", Region: "us-east-1"}, "other")
 		first := h.seal("first", "one")
-		h.write(func(tx *sqldb.Tx) error { return create(ctx, h, tx, secret.New{ARN: h.arn, Name: "other"}, first) })
+		h.write(func(tx *sqldb.Tx) error {
+			return create(context.Background(), h, tx, secret.New{ARN: h.arn, Name: "other"}, first)
+		})
 		h.configure(scheduler.Rule{Expr: "rate(6 hours)"}, nil)
 		h.during(func() {
 			time.Sleep(8 * time.Hour)

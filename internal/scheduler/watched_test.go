@@ -82,6 +82,33 @@ func TestMeter(t *testing.T) {
 	})
 }
 
+// failures is a meter that writes down whose rotations failed.
+type failures struct {
+	counter
+	functions []string
+}
+
+func (f *failures) RotationEnded(function, _, result string) {
+	f.functions = append(f.functions, function+" "+result)
+}
+
+func TestMeterKnowsTheFunctionOfARotationThatCannotBegin(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		f := &failures{}
+		h.Scheduler = scheduler.New(scheduler.Config{DB: h.db, Vault: h.vault, Functions: h, Now: h.now, Meter: f})
+		h.fill()
+		h.write(func(tx *sqldb.Tx) error {
+			return h.Configure(context.Background(), tx, h.arn, scheduler.Settings{
+				Function: "arn:aws:lambda:us-east-1:000000000000:function:rotate", Rule: &scheduler.Rule{Expr: "rate(4 hours)"}})
+		})
+		h.during(func() {
+			time.Sleep(8 * time.Hour)
+			synctest.Wait()
+		})
+		want(t, "counted first", "rotate failure", f.functions[0])
+	})
+}
+
 // TestWatchIsBounded: a limit bounds the work only if both orders come from an
 // index.
 func TestWatchIsBounded(t *testing.T) {
