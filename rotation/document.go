@@ -87,13 +87,16 @@ func (d *document) scan() error {
 
 // read fills the fields from the members.
 func (d *document) read() error {
-	for key, into := range map[string]*string{
-		"engine": &d.login.Engine, "host": &d.login.Host, "username": &d.login.Username,
-		"password": &d.login.Password, "dbname": &d.login.Database,
-		"masterarn": &d.masterARN, "rotationStrategy": &d.strategy,
-		"tlsServerName": &d.login.TLSServerName, "tlsCA": &d.login.TLSCA,
+	for _, member := range []struct {
+		key  string
+		into *string
+	}{
+		{"engine", &d.login.Engine}, {"host", &d.login.Host}, {"username", &d.login.Username},
+		{"password", &d.login.Password}, {"dbname", &d.login.Database},
+		{"masterarn", &d.masterARN}, {"rotationStrategy", &d.strategy},
+		{"tlsServerName", &d.login.TLSServerName}, {"tlsCA", &d.login.TLSCA},
 	} {
-		if err := d.readString(key, into); err != nil {
+		if err := d.readString(member.key, member.into); err != nil {
 			return err
 		}
 	}
@@ -186,13 +189,17 @@ func (d document) with(key, value string) (string, error) {
 
 // usable tells what a login must have before it can be rotated.
 func (d document) usable() error {
-	for key, value := range map[string]string{
-		"engine": d.login.Engine, "host": d.login.Host,
-		"username": d.login.Username, "password": d.login.Password,
+	var missing []string
+	for _, member := range []struct{ key, value string }{
+		{"engine", d.login.Engine}, {"host", d.login.Host},
+		{"username", d.login.Username}, {"password", d.login.Password},
 	} {
-		if value == "" {
-			return Errorf(ClassSecret, "the secret needs the keys engine, host, username and password; %s is missing", key)
+		if member.value == "" {
+			missing = append(missing, member.key)
 		}
 	}
-	return nil
+	if len(missing) == 0 {
+		return nil
+	}
+	return Errorf(ClassSecret, "the secret needs the keys engine, host, username and password; missing: %s", strings.Join(missing, ", "))
 }

@@ -162,3 +162,20 @@ func members(t *testing.T, value string) map[string]string {
 	}
 	return text
 }
+
+// Whoever mends a value by what its error says must not be told something else each
+// time; nor may an alert on the error's text.
+func TestErrorsOfAValueAreTheSameEachTime(t *testing.T) {
+	for range 20 {
+		if _, err := ParseLogin(`{"host":1,"engine":2,"password":3}`); err.Error() != "the key engine of the secret must be a string" {
+			t.Fatal(err)
+		}
+		d, err := parseDocument(`{"host":"db","dbname":"app"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.usable(); err.Error() != "the secret needs the keys engine, host, username and password; missing: engine, username, password" {
+			t.Fatal(err)
+		}
+	}
+}
