@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
 	"github.com/keyturn/keyturn/rotation"
@@ -75,12 +77,13 @@ var plain = map[string]bool{"engine": true, "host": true, "port": true, "usernam
 	"dbclusteridentifier": true, "masterarn": true, "ssl": true, "rotationstrategy": true, "tlsservername": true, "tlsca": true}
 
 // sensitive returns the texts in a value, but for those of plain members. What is
-// no JSON object is one text.
+// no JSON object, or has two members of one name, of which readers take either, is
+// one text.
 func sensitive(value string) []string {
 	var members map[string]any
 	d := json.NewDecoder(strings.NewReader(value))
 	d.UseNumber()
-	if !json.Valid([]byte(value)) || d.Decode(&members) != nil {
+	if !jsontext.Value(value).IsValid() || d.Decode(&members) != nil {
 		return []string{value}
 	}
 	var texts []string

@@ -34,6 +34,9 @@ func TestMask(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
+	if got := mask("it is hunter2", sensitive(`{"password":"hunter2","password":"other"}`)); strings.Contains(got, "unter") {
+		t.Errorf("the first of two members of one name: %s", got)
+	}
 	if got := mask("it is hunter2", sensitive("hunter2")); got != "it is [redacted]" {
 		t.Errorf("a value that is no JSON: %s", got)
 	}
