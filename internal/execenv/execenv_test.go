@@ -442,3 +442,21 @@ func TestOutput(t *testing.T) {
 		t.Error("the log has lines above debug")
 	}
 }
+
+// A line that is longer than what is kept is logged as far as it is kept.
+func TestOutputOfOneLongLine(t *testing.T) {
+	var log bytes.Buffer
+	o, err := openOutput(filepath.Join(t.TempDir(), "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close()
+	if _, err := o.file.WriteString(strings.Repeat("x", maxLogged+1)); err != nil {
+		t.Fatal(err)
+	}
+	_, printed := o.take()
+	o.log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "f", "id", printed)
+	if n := strings.Count(log.String(), "x"); n < maxLogged {
+		t.Errorf("%d characters are in the log, want %d", n, maxLogged)
+	}
+}

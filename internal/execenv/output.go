@@ -1,7 +1,6 @@
 package execenv
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -48,8 +47,8 @@ func (o *output) read(from, most int64) []byte {
 // log writes lines at level debug: a function may print what it likes, secrets
 // too.
 func (o *output) log(log *slog.Logger, function, id string, printed []byte) {
-	for lines := bufio.NewScanner(bytes.NewReader(printed)); lines.Scan(); {
-		log.Debug("a function printed", "function", function, "requestId", id, "text", lines.Text())
+	for line := range bytes.Lines(printed) {
+		log.Debug("a function printed", "function", function, "requestId", id, "text", string(bytes.TrimRight(line, "\r\n")))
 	}
 }
 
