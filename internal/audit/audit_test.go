@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -520,6 +521,20 @@ func TestCrashOfTheMending(t *testing.T) {
 }
 
 // Half a line that a start has found is part of the log from then on.
+// A file that holds anything else costs no memory of its size.
+func TestVerifyKeepsNoTornText(t *testing.T) {
+	dir := t.TempDir()
+	written(t, testConfig(dir), 1)
+	rewrite(t, filepath.Join(dir, fileName(1)), bytes.Repeat(append(bytes.Repeat([]byte("x"), 1023), '\n'), 8<<10))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := verifyDir(t, dir)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; !isBreak(err) || grown > 2<<20 {
+		t.Errorf("it took %d bytes to find %v", grown, err)
+	}
+}
+
 func TestRemovedHalfLineIsFound(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, testConfig(dir))

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -85,8 +86,8 @@ type verifier struct {
 	report Report
 	last   link
 	hashes map[uint64]string // :: sequence number → the hash that the line must have
-	// torn are lines that are none, until a line ServerStarted accounts for them.
-	torn     []byte
+	// torn hashes lines that are none, until a line ServerStarted accounts for them.
+	torn     hash.Hash
 	tornAt   BreakError
 	tornOpen bool
 	stopped  bool // the line before is a ServerStopped
@@ -131,7 +132,7 @@ func (v *verifier) file(path string, isLast bool) error {
 		case errors.Is(err, io.EOF) && len(line) == 0:
 			return nil
 		case errors.Is(err, io.EOF) && isLast: // it is being written, or a crash has torn it
-			v.torn, v.tornOpen = nil, false
+			v.tornOpen = false
 			return nil
 		case errors.Is(err, io.EOF): // whole files end with a whole line
 			v.tear(line, at)
@@ -190,12 +191,12 @@ func (v *verifier) line(line []byte, at BreakError) error {
 }
 
 func (v *verifier) tear(line []byte, at BreakError) {
-	if !v.tornOpen {
-		v.tornAt, v.tornOpen, v.torn = at, true, []byte{}
+	if v.tornOpen {
+		v.torn.Write([]byte{'\n'})
 	} else {
-		v.torn = append(v.torn, '\n')
+		v.tornAt, v.tornOpen, v.torn = at, true, sha256.New()
 	}
-	v.torn = append(v.torn, line...)
+	v.torn.Write(line)
 }
 
 // atStart checks what may stand behind torn lines and behind a line
@@ -234,9 +235,8 @@ func (v *verifier) started(line []byte, at BreakError) error {
 		at.Reason = "this is no line of the log: it was changed"
 		return &at
 	}
-	hash := sha256.Sum256(v.torn)
 	switch {
-	case v.tornOpen && s.Details.TornText != hex.EncodeToString(hash[:]):
+	case v.tornOpen && s.Details.TornText != hex.EncodeToString(v.torn.Sum(nil)):
 		return v.noLine()
 	case !v.tornOpen && s.Details.TornText != "" && at.Sequence > v.proof.From:
 		at.Reason = "when the server started here, half a line stood before: it was removed"
@@ -250,7 +250,7 @@ func (v *verifier) started(line []byte, at BreakError) error {
 	}
 	if v.tornOpen {
 		v.report.Mended++
-		v.torn, v.tornOpen = nil, false
+		v.tornOpen = false
 	}
 	return nil
 }
