@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -532,6 +533,27 @@ func TestVerifyKeepsNoTornText(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if grown := after.TotalAlloc - before.TotalAlloc; !isBreak(err) || grown > 2<<20 {
 		t.Errorf("it took %d bytes to find %v", grown, err)
+	}
+}
+
+// Behind the file with the number 999999 comes one whose name is sorted before it.
+func TestFilesAreInTheOrderOfTheirNumbers(t *testing.T) {
+	dir := t.TempDir()
+	for _, number := range []int{1000000, 999998, 999999} {
+		if err := os.WriteFile(filepath.Join(dir, fileName(number)), fmt.Appendln(nil, number), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines := readLines(t, dir); !slices.Equal(lines, []string{"999998", "999999", "1000000"}) {
+		t.Errorf("read %q", lines)
+	}
+	r := NewReader(dir)
+	defer r.Close()
+	if err := r.SkipTo(2); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := r.Next(); err != nil || string(line) != "999999" {
+		t.Errorf("the last two lines begin with %q, %v", line, err)
 	}
 }
 

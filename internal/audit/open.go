@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -154,8 +155,9 @@ func (l *Log) openFiles(numbers []int) (err error) {
 	return nil
 }
 
+// numbersIn returns the numbers of the log's files in a folder in ascending order.
 func numbersIn(dir string) (numbers []int, err error) {
-	entries, err := os.ReadDir(dir) // in the order of names
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the audit log's folder: %w", err)
 	}
@@ -164,6 +166,7 @@ func numbersIn(dir string) (numbers []int, err error) {
 			numbers = append(numbers, n)
 		}
 	}
+	slices.Sort(numbers) // a name of seven digits comes before some of six
 	return numbers, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -119,16 +121,16 @@ func endsWith(arn, end string) bool {
 // Reader reads a log line by line, also while it is being written. It is not
 // safe for concurrent use.
 type Reader struct {
-	files   func() ([]string, error)
-	current string // the path of file
-	file    *os.File
-	text    []byte // was read and is not returned yet
-	buffer  []byte
+	dir    string
+	number int // of file; 0: none yet
+	file   *os.File
+	text   []byte // was read and is not returned yet
+	buffer []byte
 }
 
 // NewReader reads the log in a folder from its beginning.
 func NewReader(dir string) *Reader {
-	return &Reader{files: func() ([]string, error) { return Files(dir) }, buffer: make([]byte, 256<<10)}
+	return &Reader{dir: dir, buffer: make([]byte, 256<<10)}
 }
 
 // Next returns the next line without its newline. It is io.EOF as long as there
@@ -141,17 +143,13 @@ func (r *Reader) Next() ([]byte, error) {
 			return line, nil
 		}
 		more, err := r.fill()
-		if err != nil || !more {
-			return nil, errors.Join(err, orEOF(err))
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			return nil, io.EOF
 		}
 	}
-}
-
-func orEOF(err error) error {
-	if err == nil {
-		return io.EOF
-	}
-	return nil
 }
 
 // fill reads on, in the next file when this one is at its end.
@@ -171,7 +169,7 @@ func (r *Reader) fill() (more bool, err error) {
 				return false, fmt.Errorf("reading the audit log: %w", err)
 			}
 		}
-		if next == "" {
+		if next == 0 {
 			return false, nil
 		}
 		if err := r.open(next); err != nil {
@@ -180,47 +178,44 @@ func (r *Reader) fill() (more bool, err error) {
 	}
 }
 
-// following returns the path of the file behind the one that is read.
-func (r *Reader) following() (string, error) {
-	files, err := r.files()
-	if err != nil {
-		return "", err
-	}
-	for _, path := range files {
-		if path > r.current && len(path) >= len(r.current) {
-			return path, nil
+// following returns the number of the file behind the one that is read; 0: none.
+func (r *Reader) following() (number int, err error) {
+	numbers, err := numbersIn(r.dir)
+	for _, n := range numbers {
+		if n > r.number {
+			return n, nil
 		}
 	}
-	return "", nil
+	return 0, err
 }
 
-func (r *Reader) open(path string) error {
+func (r *Reader) open(number int) error {
 	if err := r.Close(); err != nil {
 		return err
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(filepath.Join(r.dir, fileName(number)))
 	if err != nil {
 		return fmt.Errorf("reading the audit log: %w", err)
 	}
-	r.file, r.current, r.text = f, path, nil
+	r.file, r.number, r.text = f, number, nil
 	return nil
 }
 
 // SkipTo moves a new reader to where the last n lines begin.
 func (r *Reader) SkipTo(n int) error {
-	files, err := r.files()
+	numbers, err := numbersIn(r.dir)
 	if err != nil {
 		return err
 	}
-	for i := len(files) - 1; i >= 0; i-- {
-		offset, found, err := lastLines(files[i], n)
+	for i, number := range slices.Backward(numbers) {
+		offset, found, err := lastLines(filepath.Join(r.dir, fileName(number)), n)
 		if err != nil {
 			return err
 		}
 		if n -= found; n > 0 && i > 0 {
 			continue
 		}
-		if err := r.open(files[i]); err != nil {
+		if err := r.open(number); err != nil {
 			return err
 		}
 		_, err = r.file.Seek(offset, io.SeekStart)
