@@ -72,7 +72,7 @@ func parse(text string, ofResource bool) (*Document, error) {
 		}
 	}
 	for i := range e.Statement {
-		if err := d.addPrincipals(&d.statements[i], &e.Statement[i]); err != nil {
+		if err := e.Statement[i].compilePrincipals(&d.statements[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -262,23 +262,13 @@ func newResource(s string, variables bool) (pattern, error) {
 	return p, err
 }
 
-func (d *Document) addPrincipals(c *statement, s *statementElement) error {
-	element := s.Principal
-	if element == nil {
-		element = s.NotPrincipal
+func (s *statementElement) compilePrincipals(c *statement) (err error) {
+	switch {
+	case s.Principal != nil:
+		c.principals, err = newPrincipals(s.Principal)
+	case s.NotPrincipal != nil:
+		c.principals, err = newPrincipals(s.NotPrincipal)
+		c.notPrincipal = true
 	}
-	if element == nil {
-		return nil
-	}
-	p, names, err := newPrincipals(element)
-	if err != nil {
-		return err
-	}
-	c.principals, c.notPrincipal = p, s.NotPrincipal != nil
-	for _, name := range names {
-		if !slices.Contains(d.principals, name) {
-			d.principals = append(d.principals, name)
-		}
-	}
-	return nil
+	return err
 }

@@ -9,10 +9,7 @@ package policy
 import "errors"
 
 // Document is a parsed policy. It is never changed and safe to share.
-type Document struct {
-	statements []statement
-	principals []string
-}
+type Document struct{ statements []statement }
 
 // Request is one question: may Principal do Action on Resource?
 type Request struct {
@@ -89,8 +86,3 @@ func (d *Document) Decide(r *Request) Effect {
 	}
 	return strongest
 }
-
-// Principals returns the ARNs that the document's Principal and NotPrincipal
-// elements name, each once; an account as arn:aws:iam::…:root. Neither "*" nor
-// services are among them. Do not change the slice.
-func (d *Document) Principals() []string { return d.principals }

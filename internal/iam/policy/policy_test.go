@@ -3,7 +3,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -155,16 +154,6 @@ func TestPrincipals(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestPrincipalsAreListedOnce(t *testing.T) {
-	d := resource(t, inPolicy(
-		`{"Effect":"Allow","Action":"*","Resource":"*","Principal":{"AWS":["*","111122223333","arn:aws:iam::444455556666:role/r"],"Service":"rds.amazonaws.com"}}`,
-		`{"Effect":"Deny","Action":"*","Resource":"*","NotPrincipal":{"AWS":["arn:aws:iam::111122223333:root","arn:aws:iam::111122223333:user/u"]}}`))
-	want := []string{"arn:aws:iam::111122223333:root", "arn:aws:iam::444455556666:role/r", "arn:aws:iam::111122223333:user/u"}
-	if got := d.Principals(); !slices.Equal(got, want) {
-		t.Errorf("Principals = %q", got)
 	}
 }
 

@@ -35,44 +35,39 @@ var (
 		`(iam::[0-9]{12}:(root|(user|role)/[!-~]+)|sts::[0-9]{12}:(assumed-role/[!-~]+/[!-~]+|federated-user/[!-~]+))$`)
 )
 
-// newPrincipals compiles an element; names are the ARNs that it names.
-func newPrincipals(e *principalElement) (n *principals, names []string, err error) {
-	n = &principals{everyone: e.everyone}
+func newPrincipals(e *principalElement) (*principals, error) {
+	n := &principals{everyone: e.everyone}
 	for _, s := range e.byType.AWS {
-		name, err := n.addAWS(s)
-		if err != nil {
-			return nil, nil, err
-		}
-		if name != "" {
-			names = append(names, name)
+		if err := n.addAWS(s); err != nil {
+			return nil, err
 		}
 	}
 	for _, s := range e.byType.Service {
 		if !serviceName.MatchString(s) {
-			return nil, nil, wrap(ErrServicePrincipal, s)
+			return nil, wrap(ErrServicePrincipal, s)
 		}
 		n.services = append(n.services, s)
 	}
 	for _, s := range slices.Concat(e.byType.Federated, e.byType.CanonicalUser) {
 		if s == "" || strings.ContainsAny(s, "*?") {
-			return nil, nil, wrap(ErrPrincipal, s)
+			return nil, wrap(ErrPrincipal, s)
 		}
 	}
 	n.strangers = slices.ContainsFunc(e.byType.Federated, func(s string) bool { return !strings.HasPrefix(s, "arn:") })
-	return n, names, nil
+	return n, nil
 }
 
-// addAWS adds an entry of "AWS" and returns the ARN it names, "" for everybody.
-func (n *principals) addAWS(s string) (name string, err error) {
+// addAWS adds an entry of "AWS".
+func (n *principals) addAWS(s string) error {
 	switch {
 	case s == "*":
 		n.everyone = true
-		return "", nil
+		return nil
 	case accountID.MatchString(s):
 		n.accounts = append(n.accounts, s)
-		return "arn:aws:iam::" + s + ":root", nil
+		return nil
 	case !principalARN.MatchString(s) || strings.ContainsAny(s, "*?"):
-		return "", wrap(ErrPrincipal, s)
+		return wrap(ErrPrincipal, s)
 	}
 	account, id := splitARN(s)
 	kind, path, _ := strings.Cut(id, "/")
@@ -85,7 +80,7 @@ func (n *principals) addAWS(s string) (name string, err error) {
 	default:
 		n.arns = append(n.arns, s)
 	}
-	return s, nil
+	return nil
 }
 
 // reach says how p is named here. A session is named by its role too, and the
