@@ -111,7 +111,7 @@ func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInp
 	if err != nil {
 		return nil, err
 	}
-	err = s.change(ctx, a, in.RevisionId, func(tx *sqldb.Tx) error {
+	err = s.change(ctx, a, in.RevisionId, func(tx *sqldb.Tx, _ []json.RawMessage) error {
 		_, err := tx.Exec(ctx, `INSERT INTO function_permissions (position, function, sid, statement)
 			VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM function_permissions), $1, $2, $3)`, a.String(), st.Sid, string(text))
 		if sqldb.IsUnique(err) {
@@ -123,8 +123,8 @@ func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInp
 }
 
 // change changes a function's policy, if it still is the revision that the
-// caller has seen.
-func (s *Service) change(ctx context.Context, a arn, seen *string, do func(*sqldb.Tx) error) error {
+// caller has seen. do is given the statements that there are.
+func (s *Service) change(ctx context.Context, a arn, seen *string, do func(*sqldb.Tx, []json.RawMessage) error) error {
 	return s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		all, err := statements(ctx, tx, a)
 		if err != nil {
@@ -137,7 +137,7 @@ func (s *Service) change(ctx context.Context, a arn, seen *string, do func(*sqld
 		if seen != nil && *seen != revision {
 			return ErrPrecondition.Errorf("The RevisionId provided does not match the latest RevisionId. Call the GetPolicy API to retrieve the latest RevisionId")
 		}
-		return do(tx)
+		return do(tx, all)
 	})
 }
 
@@ -162,7 +162,10 @@ func (s *Service) removePermission(ctx context.Context, in *lambda.RemovePermiss
 	if err != nil {
 		return nil, err
 	}
-	err = s.change(ctx, a, in.RevisionId, func(tx *sqldb.Tx) error {
+	err = s.change(ctx, a, in.RevisionId, func(tx *sqldb.Tx, all []json.RawMessage) error {
+		if len(all) == 0 {
+			return ErrNotFound.Errorf("No policy is associated with the given resource.")
+		}
 		res, err := tx.Exec(ctx, `DELETE FROM function_permissions WHERE function = $1 AND sid = $2`, a.String(), orEmpty(in.StatementId))
 		if err != nil {
 			return err

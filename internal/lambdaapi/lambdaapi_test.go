@@ -95,6 +95,8 @@ func TestPermissions(t *testing.T) {
 	wantError(t, remove("one", "0"), "PreconditionFailedException: The RevisionId provided does not match the latest RevisionId. Call the GetPolicy API to retrieve the latest RevisionId")
 	wantError(t, remove("none", *out.RevisionId), "ResourceNotFoundException: Statement none is not found in resource policy.")
 	wantError(t, remove("one", *out.RevisionId), "")
+	_, err = c.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: name, StatementId: aws.String("one")})
+	wantError(t, err, "ResourceNotFoundException: No policy is associated with the given resource.")
 	_, err = c.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: name, StatementId: aws.String("x"), Action: aws.String("lambda:InvokeFunction"),
 		Principal: aws.String("*"), PrincipalOrgID: aws.String("o-1234567890")})
 	if err == nil {
