@@ -119,7 +119,7 @@ func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInp
 		}
 		return err
 	})
-	return &lambda.AddPermissionOutput{Statement: ptr(string(text))}, err
+	return &lambda.AddPermissionOutput{Statement: new(string(text))}, err
 }
 
 // change changes a function's policy, if it still is the revision that the

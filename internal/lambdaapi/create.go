@@ -94,7 +94,7 @@ func wide(n *int32) *int64 {
 	if n == nil {
 		return nil
 	}
-	return ptr(int64(*n))
+	return new(int64(*n))
 }
 
 func checkRuntime(r types.Runtime) error {
@@ -176,7 +176,7 @@ func (c *settings) apply(shown *types.FunctionConfiguration) {
 	}
 	if v := c.VpcConfig; v != nil {
 		shown.VpcConfig = &types.VpcConfigResponse{SubnetIds: v.SubnetIds, SecurityGroupIds: v.SecurityGroupIds,
-			Ipv6AllowedForDualStack: v.Ipv6AllowedForDualStack, VpcId: ptr("")}
+			Ipv6AllowedForDualStack: v.Ipv6AllowedForDualStack, VpcId: new("")}
 	}
 }
 
@@ -189,13 +189,13 @@ func replace[T any](old **T, given *T) {
 // fresh is a function before its settings are applied, with AWS's defaults.
 func fresh(a arn) types.FunctionConfiguration {
 	return types.FunctionConfiguration{
-		FunctionName: &a.name, FunctionArn: ptr(a.String()), Description: ptr(""), Version: ptr("$LATEST"),
-		Timeout: ptr(int32(3)), MemorySize: ptr(int32(128)), PackageType: types.PackageTypeZip,
+		FunctionName: &a.name, FunctionArn: new(a.String()), Description: new(""), Version: new("$LATEST"),
+		Timeout: new(int32(3)), MemorySize: new(int32(128)), PackageType: types.PackageTypeZip,
 		Architectures:    []types.Architecture{types.ArchitectureX8664},
-		EphemeralStorage: &types.EphemeralStorage{Size: ptr(int32(512))},
+		EphemeralStorage: &types.EphemeralStorage{Size: new(int32(512))},
 		TracingConfig:    &types.TracingConfigResponse{Mode: types.TracingModePassThrough},
 		SnapStart:        &types.SnapStartResponse{ApplyOn: types.SnapStartApplyOnNone, OptimizationStatus: types.SnapStartOptimizationStatusOff},
-		LoggingConfig:    &types.LoggingConfig{LogFormat: types.LogFormatText, LogGroup: ptr("/aws/lambda/" + a.name)},
+		LoggingConfig:    &types.LoggingConfig{LogFormat: types.LogFormatText, LogGroup: new("/aws/lambda/" + a.name)},
 		State:            types.StateActive, LastUpdateStatus: types.LastUpdateStatusSuccessful,
 	}
 }
@@ -291,6 +291,6 @@ func checkCode(code []byte) error {
 // pending is how CreateFunction shows a function, which in truth is ready.
 func pending(shown types.FunctionConfiguration) *types.FunctionConfiguration {
 	shown.State, shown.StateReasonCode = types.StatePending, types.StateReasonCodeCreating
-	shown.StateReason, shown.LastUpdateStatus = ptr("The function is being created."), ""
+	shown.StateReason, shown.LastUpdateStatus = new("The function is being created."), ""
 	return &shown
 }

@@ -60,15 +60,13 @@ func (s *Service) findBuiltIn(a arn) *definition {
 // no role.
 func (f *Function) configuration(a arn) types.FunctionConfiguration {
 	return types.FunctionConfiguration{
-		FunctionName: &f.Name, FunctionArn: ptr(a.String()), Description: &f.Description,
-		Runtime: types.RuntimeProvidedal2023, Handler: ptr("bootstrap"), Role: ptr("arn:aws:iam::" + a.account + ":role/" + f.Name),
-		Timeout: ptr(int32(builtInTime / time.Second)), MemorySize: ptr(int32(128)), Version: ptr("$LATEST"), PackageType: types.PackageTypeZip,
+		FunctionName: &f.Name, FunctionArn: new(a.String()), Description: &f.Description,
+		Runtime: types.RuntimeProvidedal2023, Handler: new("bootstrap"), Role: new("arn:aws:iam::" + a.account + ":role/" + f.Name),
+		Timeout: new(int32(builtInTime / time.Second)), MemorySize: new(int32(128)), Version: new("$LATEST"), PackageType: types.PackageTypeZip,
 		Architectures: []types.Architecture{types.ArchitectureX8664},
 		State:         types.StateActive, LastUpdateStatus: types.LastUpdateStatusSuccessful,
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 const columns = `arn, shown, environment, tags`
 
@@ -150,13 +148,13 @@ func hash(code []byte) string {
 }
 
 func (d *definition) setCode(code []byte) {
-	d.shown.CodeSha256, d.shown.CodeSize = ptr(hash(code)), int64(len(code))
+	d.shown.CodeSha256, d.shown.CodeSize = new(hash(code)), int64(len(code))
 }
 
 // changed marks a new revision. Times look like 2024-05-01T12:00:00.000+0000.
 func (d *definition) changed(now time.Time, revision string) {
 	d.shown.RevisionId = &revision
-	d.shown.LastModified = ptr(now.UTC().Format("2006-01-02T15:04:05.000-0700"))
+	d.shown.LastModified = new(now.UTC().Format("2006-01-02T15:04:05.000-0700"))
 }
 
 // place is what environment variables are bound to.

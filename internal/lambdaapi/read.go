@@ -115,7 +115,7 @@ func (s *Service) listVersions(ctx context.Context, in *lambda.ListVersionsByFun
 	if err != nil {
 		return nil, err
 	}
-	latest.FunctionArn = ptr(d.arn.String() + ":$LATEST")
+	latest.FunctionArn = new(d.arn.String() + ":$LATEST")
 	return &lambda.ListVersionsByFunctionOutput{Versions: []types.FunctionConfiguration{*latest}}, nil
 }
 

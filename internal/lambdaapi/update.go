@@ -123,7 +123,7 @@ func (s *Service) store(ctx context.Context, d *definition, seen string, code []
 	}
 	shown, err := s.describe(ctx, d)
 	shown.LastUpdateStatus, shown.LastUpdateStatusReasonCode = types.LastUpdateStatusInProgress, types.LastUpdateStatusReasonCode("Creating")
-	shown.LastUpdateStatusReason = ptr("The function is being created.")
+	shown.LastUpdateStatusReason = new("The function is being created.")
 	return &shown, err
 }
 

@@ -55,7 +55,7 @@ func (s *Service) createCluster(ctx context.Context, in *rds.CreateDBClusterInpu
 		return nil, err
 	}
 	s.wake(row.arn)
-	return &rds.CreateDBClusterOutput{DBCluster: ptr(row.show(nil))}, nil
+	return &rds.CreateDBClusterOutput{DBCluster: new(row.show(nil))}, nil
 }
 
 // refuseOnCluster refuses what would look as if it worked.
@@ -174,20 +174,20 @@ func (s *Service) chooseFolder(id string, taken map[string]bool) string {
 // shown exactly so: Terraform takes any difference for drift.
 func (s *Service) newCluster(in *rds.CreateDBClusterInput, p *plan) types.DBCluster {
 	c := types.DBCluster{
-		DBClusterArn: &p.owner, DBClusterIdentifier: ptr(idOf(p.owner)), DbClusterResourceId: ptr("cluster-" + rand.Text()),
+		DBClusterArn: &p.owner, DBClusterIdentifier: new(idOf(p.owner)), DbClusterResourceId: new("cluster-" + rand.Text()),
 		Engine: in.Engine, EngineVersion: in.EngineVersion, EngineMode: in.EngineMode,
 		MasterUsername: in.MasterUsername, DatabaseName: in.DatabaseName,
-		Endpoint: ptr(p.database.host), ReaderEndpoint: ptr(p.database.host), Port: ptr(int32(p.database.port)), //nolint:gosec // at most 65535
+		Endpoint: new(p.database.host), ReaderEndpoint: new(p.database.host), Port: new(int32(p.database.port)), //nolint:gosec // at most 65535
 		DBSubnetGroup: in.DBSubnetGroupName, DBClusterParameterGroup: in.DBClusterParameterGroupName,
 		VpcSecurityGroups:     securityGroups(in.VpcSecurityGroupIds),
 		BackupRetentionPeriod: orElse(in.BackupRetentionPeriod, 1),
 		PreferredBackupWindow: in.PreferredBackupWindow, PreferredMaintenanceWindow: in.PreferredMaintenanceWindow,
 		AvailabilityZones: in.AvailabilityZones, StorageType: in.StorageType, KmsKeyId: in.KmsKeyId,
 		StorageEncrypted: orElse(in.StorageEncrypted, false), DeletionProtection: orElse(in.DeletionProtection, false),
-		CopyTagsToSnapshot: orElse(in.CopyTagsToSnapshot, false), MultiAZ: ptr(false), HttpEndpointEnabled: ptr(false),
-		IAMDatabaseAuthenticationEnabled: ptr(false), CrossAccountClone: ptr(false),
+		CopyTagsToSnapshot: orElse(in.CopyTagsToSnapshot, false), MultiAZ: new(false), HttpEndpointEnabled: new(false),
+		IAMDatabaseAuthenticationEnabled: new(false), CrossAccountClone: new(false),
 		AutoMinorVersionUpgrade: orElse(in.AutoMinorVersionUpgrade, true),
-		ClusterCreateTime:       ptr(s.config.Now().UTC()), HostedZoneId: ptr("KEYTURN"), TagList: in.Tags,
+		ClusterCreateTime:       new(s.config.Now().UTC()), HostedZoneId: new("KEYTURN"), TagList: in.Tags,
 	}
 	c.EngineMode = orElse(c.EngineMode, "provisioned")
 	if c.EngineVersion == nil && p.runningVersion != "" {
@@ -206,7 +206,7 @@ func orElse[T any](given *T, otherwise T) *T {
 func securityGroups(ids []string) []types.VpcSecurityGroupMembership {
 	var list []types.VpcSecurityGroupMembership
 	for _, id := range ids {
-		list = append(list, types.VpcSecurityGroupMembership{VpcSecurityGroupId: &id, Status: ptr("active")})
+		list = append(list, types.VpcSecurityGroupMembership{VpcSecurityGroupId: &id, Status: new("active")})
 	}
 	return list
 }

@@ -15,17 +15,17 @@ import (
 // the writer.
 func (c *clusterRow) show(members []*instanceRow) types.DBCluster {
 	shown := c.shown
-	shown.Status = ptr(c.status)
+	shown.Status = new(c.status)
 	writer := true
 	for _, m := range members {
 		isWriter := writer && m.status != deleting
 		shown.DBClusterMembers = append(shown.DBClusterMembers, types.DBClusterMember{
 			DBInstanceIdentifier: m.shown.DBInstanceIdentifier, IsClusterWriter: &isWriter,
-			DBClusterParameterGroupStatus: ptr("in-sync"), PromotionTier: m.shown.PromotionTier,
+			DBClusterParameterGroupStatus: new("in-sync"), PromotionTier: m.shown.PromotionTier,
 		})
 		writer = writer && !isWriter
 		if m.reason != "" && shown.StatusInfos == nil {
-			shown.StatusInfos = []types.DBClusterStatusInfo{{StatusType: ptr("instance"), Status: ptr(m.status), Normal: ptr(false), Message: ptr(m.reason)}}
+			shown.StatusInfos = []types.DBClusterStatusInfo{{StatusType: new("instance"), Status: new(m.status), Normal: new(false), Message: new(m.reason)}}
 		}
 	}
 	return shown
@@ -35,12 +35,12 @@ func (c *clusterRow) show(members []*instanceRow) types.DBCluster {
 // being created.
 func (i *instanceRow) show() types.DBInstance {
 	shown := i.shown
-	shown.DBInstanceStatus = ptr(i.status)
+	shown.DBInstanceStatus = new(i.status)
 	if i.status == creating {
 		shown.Endpoint = nil
 	}
 	if i.reason != "" {
-		shown.StatusInfos = []types.DBInstanceStatusInfo{{StatusType: ptr("instance"), Status: ptr(i.status), Normal: ptr(false), Message: ptr(i.reason)}}
+		shown.StatusInfos = []types.DBInstanceStatusInfo{{StatusType: new("instance"), Status: new(i.status), Normal: new(false), Message: new(i.reason)}}
 	}
 	return shown
 }
@@ -177,5 +177,5 @@ func paged[T any](all []T, id func(T) string, marker *string, limit *int32) ([]T
 	if len(all) <= count {
 		return all, nil, nil
 	}
-	return all[:count], ptr(id(all[count-1])), nil
+	return all[:count], new(id(all[count-1])), nil
 }

@@ -32,7 +32,7 @@ func (s *Service) createInstance(ctx context.Context, in *rds.CreateDBInstanceIn
 		return nil, err
 	}
 	s.wake(row.owner)
-	return &rds.CreateDBInstanceOutput{DBInstance: ptr(row.show())}, nil
+	return &rds.CreateDBInstanceOutput{DBInstance: new(row.show())}, nil
 }
 
 func (s *Service) createMember(ctx context.Context, in *rds.CreateDBInstanceInput) (*instanceRow, error) {
@@ -141,10 +141,10 @@ func (s *Service) newInstance(in *rds.CreateDBInstanceInput, d *database, versio
 	now := s.config.Now().UTC()
 	port := int32(d.port) //nolint:gosec // at most 65535
 	shown := types.DBInstance{
-		DBInstanceArn: in.DBInstanceIdentifier, DBInstanceIdentifier: ptr(idOf(*in.DBInstanceIdentifier)),
-		DbiResourceId: ptr("db-" + rand.Text()), DBInstanceClass: in.DBInstanceClass,
+		DBInstanceArn: in.DBInstanceIdentifier, DBInstanceIdentifier: new(idOf(*in.DBInstanceIdentifier)),
+		DbiResourceId: new("db-" + rand.Text()), DBInstanceClass: in.DBInstanceClass,
 		Engine: in.Engine, EngineVersion: in.EngineVersion,
-		Endpoint: &types.Endpoint{Address: ptr(d.host), Port: &port, HostedZoneId: ptr("KEYTURN")}, DbInstancePort: ptr(int32(0)),
+		Endpoint: &types.Endpoint{Address: new(d.host), Port: &port, HostedZoneId: new("KEYTURN")}, DbInstancePort: new(int32(0)),
 		AllocatedStorage: orElse(in.AllocatedStorage, 1), StorageType: in.StorageType, KmsKeyId: in.KmsKeyId,
 		AvailabilityZone: in.AvailabilityZone, VpcSecurityGroups: securityGroups(in.VpcSecurityGroupIds),
 		BackupRetentionPeriod: orElse(in.BackupRetentionPeriod, 1), PreferredBackupWindow: in.PreferredBackupWindow,
@@ -152,8 +152,8 @@ func (s *Service) newInstance(in *rds.CreateDBInstanceInput, d *database, versio
 		AutoMinorVersionUpgrade: orElse(in.AutoMinorVersionUpgrade, true), CopyTagsToSnapshot: orElse(in.CopyTagsToSnapshot, false),
 		DeletionProtection: orElse(in.DeletionProtection, false), StorageEncrypted: orElse(in.StorageEncrypted, false),
 		PubliclyAccessible: orElse(in.PubliclyAccessible, false), MultiAZ: orElse(in.MultiAZ, false),
-		IAMDatabaseAuthenticationEnabled: ptr(false), PerformanceInsightsEnabled: ptr(false),
-		LicenseModel: in.LicenseModel, MonitoringInterval: ptr(int32(0)), InstanceCreateTime: &now, TagList: in.Tags,
+		IAMDatabaseAuthenticationEnabled: new(false), PerformanceInsightsEnabled: new(false),
+		LicenseModel: in.LicenseModel, MonitoringInterval: new(int32(0)), InstanceCreateTime: &now, TagList: in.Tags,
 	}
 	if shown.EngineVersion == nil && version != "" {
 		shown.EngineVersion = &version
@@ -190,7 +190,7 @@ func (s *Service) deleteInstance(ctx context.Context, in *rds.DeleteDBInstanceIn
 		return nil, err
 	}
 	s.wake(row.owner)
-	return &rds.DeleteDBInstanceOutput{DBInstance: ptr(row.show())}, nil
+	return &rds.DeleteDBInstanceOutput{DBInstance: new(row.show())}, nil
 }
 
 func (i *instanceRow) mayBeDeleted(ctx context.Context, tx *sqldb.Tx, in *rds.DeleteDBInstanceInput) error {

@@ -62,7 +62,7 @@ func (m management) firstPassword(tags []types.Tag) (*string, error) {
 	case host == "" && m.password != nil:
 		return nil, errExclusive()
 	case host == "":
-		return ptr(rand.Text()), nil
+		return new(rand.Text()), nil
 	}
 	return m.password, nil
 }
@@ -87,7 +87,7 @@ func (s *Service) newMaster(ctx context.Context, d *database, password dbserver.
 	if err != nil {
 		return nil, nil, err
 	}
-	return &types.MasterUserSecret{SecretArn: ptr(string(n.ARN)), SecretStatus: ptr(creating), KmsKeyId: ptr(keyARN(n.ARN.Place(), n.KMSKeyID))}, store, nil
+	return &types.MasterUserSecret{SecretArn: new(string(n.ARN)), SecretStatus: new(creating), KmsKeyId: new(keyARN(n.ARN.Place(), n.KMSKeyID))}, store, nil
 }
 
 // masterSecret describes the secret for a cluster, or for an instance without

@@ -54,7 +54,7 @@ func (s *Service) modifyInstance(ctx context.Context, in *rds.ModifyDBInstanceIn
 	if err != nil {
 		return nil, err
 	}
-	return &rds.ModifyDBInstanceOutput{DBInstance: ptr(row.show())}, nil
+	return &rds.ModifyDBInstanceOutput{DBInstance: new(row.show())}, nil
 }
 
 // changeMasterOf prepares a change of the master user of an instance without a

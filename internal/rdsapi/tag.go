@@ -76,7 +76,7 @@ func (s *Service) addTags(ctx context.Context, in *rds.AddTagsToResourceInput) (
 // withTag replaces the tag of the same key, or appends. Like AWS it shows an
 // empty value where none was given.
 func withTag(tags []types.Tag, tag types.Tag) []types.Tag {
-	tag.Value = ptr(value(tag.Value))
+	tag.Value = new(value(tag.Value))
 	at := slices.IndexFunc(tags, func(t types.Tag) bool { return value(t.Key) == value(tag.Key) })
 	if at < 0 {
 		return append(tags, tag)

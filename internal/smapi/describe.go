@@ -14,7 +14,7 @@ import (
 // entry is a secret as DescribeSecret and ListSecrets show it. state is nil if
 // rotation was never configured.
 func (s *Service) entry(found *secret.Secret, stages map[secret.VersionID][]string, state *scheduler.State) types.SecretListEntry {
-	e := types.SecretListEntry{ARN: ptr(string(found.ARN)), Name: &found.Name, Description: ifSet(found.Description),
+	e := types.SecretListEntry{ARN: new(string(found.ARN)), Name: &found.Name, Description: ifSet(found.Description),
 		KmsKeyId: ifSet(found.KMSKeyID), Type: ifSet(found.Type), OwningService: ifSet(found.OwningService),
 		CreatedDate: &found.Created, LastChangedDate: &found.Changed,
 		LastAccessedDate: s.lastAccess(found.ARN, found.Accessed), DeletedDate: found.DeleteAt, Tags: tagList(found.Tags),

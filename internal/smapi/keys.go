@@ -149,7 +149,7 @@ func rotateKey(in *sm.RotateSecretInput, key string) ([]string, bool) {
 	case "secretsmanager:rotateimmediately":
 		return flag(in.RotateImmediately)
 	case "secretsmanager:modifyrotationrules":
-		return flag(ptr(in.RotationRules != nil))
+		return flag(new(in.RotationRules != nil))
 	}
 	return nil, false
 }
@@ -204,9 +204,9 @@ func keyARN(id *string, at secret.Place) *string {
 	case strings.HasPrefix(*id, "arn:"):
 		return id
 	case strings.HasPrefix(*id, "alias/"):
-		return ptr("arn:aws:kms:" + at.Region + ":" + at.Account + ":" + *id)
+		return new("arn:aws:kms:" + at.Region + ":" + at.Account + ":" + *id)
 	}
-	return ptr("arn:aws:kms:" + at.Region + ":" + at.Account + ":key/" + *id)
+	return new("arn:aws:kms:" + at.Region + ":" + at.Account + ":key/" + *id)
 }
 
 func tagKey(tags []types.Tag, key string) (values []string, ok bool) {

@@ -22,7 +22,7 @@ func checkList(in *sm.ListSecretsInput) error {
 
 func checkPage(v *wire.Violations, maxResults *int32, most int64, token *string) {
 	if maxResults != nil {
-		v.Range("maxResults", ptr(int64(*maxResults)), 1, most)
+		v.Range("maxResults", new(int64(*maxResults)), 1, most)
 	}
 	v.Length("nextToken", token, 1, 4096)
 }

@@ -44,7 +44,7 @@ func (s *Service) versionEntry(v *secret.Version) types.SecretVersionsListEntry 
 	if key == "" {
 		key = "DefaultEncryptionKey"
 	}
-	return types.SecretVersionsListEntry{VersionId: ptr(string(v.ID)), VersionStages: v.Stages,
+	return types.SecretVersionsListEntry{VersionId: new(string(v.ID)), VersionStages: v.Stages,
 		CreatedDate: &v.Created, LastAccessedDate: s.lastRead(v), KmsKeyIds: []string{key}}
 }
 

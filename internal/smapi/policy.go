@@ -152,6 +152,6 @@ func (s *Service) validatePolicy(ctx context.Context, in *sm.ValidateResourcePol
 		out.ValidationErrors = append(out.ValidationErrors, types.ValidationErrorsEntry{
 			CheckName: &o.check, ErrorMessage: &fault.Of(o.err).Message})
 	}
-	out.PolicyValidationPassed = ptr(len(out.ValidationErrors) == 0)
+	out.PolicyValidationPassed = new(len(out.ValidationErrors) == 0)
 	return out, nil
 }

@@ -97,7 +97,7 @@ func (s *Service) rotate(ctx context.Context, in *sm.RotateSecretInput) (*sm.Rot
 	if err := s.configure(ctx, arn, r, begin); err != nil {
 		return nil, err
 	}
-	out := &sm.RotateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
+	out := &sm.RotateSecretOutput{ARN: in.SecretId, Name: new(arn.Name())}
 	if r.function != "" {
 		out.VersionId = in.ClientRequestToken
 		audit.Of(ctx).VersionID = *in.ClientRequestToken
@@ -259,5 +259,5 @@ func (s *Service) cancelRotate(ctx context.Context, in *sm.CancelRotateSecretInp
 	if err != nil {
 		return nil, err
 	}
-	return &sm.CancelRotateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: ifSet(string(pending))}, nil
+	return &sm.CancelRotateSecretOutput{ARN: in.SecretId, Name: new(arn.Name()), VersionId: ifSet(string(pending))}, nil
 }

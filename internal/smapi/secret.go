@@ -82,7 +82,7 @@ func (s *Service) create(ctx context.Context, in *sm.CreateSecretInput) (*sm.Cre
 		return nil, err
 	}
 	value := secret.Value{Text: in.SecretString, Binary: in.SecretBinary}
-	out := &sm.CreateSecretOutput{ARN: ptr(string(n.ARN)), Name: in.Name}
+	out := &sm.CreateSecretOutput{ARN: new(string(n.ARN)), Name: in.Name}
 	version, err := s.sealFirst(ctx, n, in.ClientRequestToken, value)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (s *Service) create(ctx context.Context, in *sm.CreateSecretInput) (*sm.Cre
 		return err
 	})
 	if taken, ok := errors.AsType[*secret.TakenError](err); ok {
-		out.ARN = ptr(string(taken.Version.ARN))
+		out.ARN = new(string(taken.Version.ARN))
 		if err = s.vault.SameValue(ctx, taken, value); err == nil {
 			out.ReplicationStatus, err = s.replicas(ctx, taken.Version.ARN)
 		}
@@ -155,7 +155,7 @@ func (s *Service) update(ctx context.Context, in *sm.UpdateSecretInput) (*sm.Upd
 	if err != nil {
 		return nil, err
 	}
-	out := &sm.UpdateSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
+	out := &sm.UpdateSecretOutput{ARN: in.SecretId, Name: new(arn.Name())}
 	if !value.IsZero() {
 		out.VersionId = in.ClientRequestToken
 		audit.Of(ctx).VersionID = *in.ClientRequestToken
@@ -240,7 +240,7 @@ func (s *Service) delete(ctx context.Context, in *sm.DeleteSecretInput) (*sm.Del
 	if in.RecoveryWindowInDays != nil {
 		days = *in.RecoveryWindowInDays
 	}
-	out := &sm.DeleteSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}
+	out := &sm.DeleteSecretOutput{ARN: in.SecretId, Name: new(arn.Name())}
 	var versions []secret.VersionID
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) (err error) {
 		if err := s.deletable(ctx, tx, arn); err != nil {
@@ -251,7 +251,7 @@ func (s *Service) delete(ctx context.Context, in *sm.DeleteSecretInput) (*sm.Del
 			versions, err = s.purge(ctx, tx, arn)
 			return err
 		}
-		out.DeletionDate = ptr(tx.Now.Add(time.Duration(days) * 24 * time.Hour))
+		out.DeletionDate = new(tx.Now.Add(time.Duration(days) * 24 * time.Hour))
 		versions, err = s.schedule(ctx, tx, arn, *out.DeletionDate)
 		return err
 	})
@@ -327,5 +327,5 @@ func (s *Service) restore(ctx context.Context, in *sm.RestoreSecretInput) (*sm.R
 	}
 	s.note(cancelDelete, arn, versions)
 	s.sched.Poke()
-	return &sm.RestoreSecretOutput{ARN: in.SecretId, Name: ptr(arn.Name())}, nil
+	return &sm.RestoreSecretOutput{ARN: in.SecretId, Name: new(arn.Name())}, nil
 }

@@ -141,8 +141,6 @@ func (s *Service) target(ctx context.Context, in any, id **string, checked error
 
 func arnOf(id *string) secret.ARN { return secret.ARN(*id) }
 
-func ptr[T any](v T) *T { return &v }
-
 // ifSet is nil for an empty string: AWS leaves out what is not set.
 func ifSet(s string) *string {
 	if s == "" {

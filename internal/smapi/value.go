@@ -58,7 +58,7 @@ func (s *Service) getValue(ctx context.Context, in *sm.GetSecretValueInput) (*sm
 	}
 	s.noteAccess(version)
 	audit.Of(ctx).VersionID = string(version.ID)
-	return &sm.GetSecretValueOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: ptr(string(version.ID)),
+	return &sm.GetSecretValueOutput{ARN: in.SecretId, Name: new(arn.Name()), VersionId: new(string(version.ID)),
 		SecretString: value.Text, SecretBinary: value.Binary, VersionStages: version.Stages, CreatedDate: &version.Created}, nil
 }
 
@@ -109,7 +109,7 @@ func (s *Service) putValue(ctx context.Context, in *sm.PutSecretValueInput) (*sm
 	if stages, err = s.orRepeated(ctx, err, value, stages); err != nil {
 		return nil, err
 	}
-	return &sm.PutSecretValueOutput{ARN: in.SecretId, Name: ptr(arn.Name()), VersionId: in.ClientRequestToken, VersionStages: stages}, nil
+	return &sm.PutSecretValueOutput{ARN: in.SecretId, Name: new(arn.Name()), VersionId: in.ClientRequestToken, VersionStages: stages}, nil
 }
 
 // seal encrypts a value under the key that its secret has now.
@@ -179,5 +179,5 @@ func (s *Service) updateStage(ctx context.Context, in *sm.UpdateSecretVersionSta
 	if err != nil {
 		return nil, err
 	}
-	return &sm.UpdateSecretVersionStageOutput{ARN: in.SecretId, Name: ptr(arn.Name())}, nil
+	return &sm.UpdateSecretVersionStageOutput{ARN: in.SecretId, Name: new(arn.Name())}, nil
 }
