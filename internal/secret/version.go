@@ -125,14 +125,7 @@ func noStage(stage string) error {
 	return ErrNotFound.Errorf("Secrets Manager can't find the specified secret value for staging label: %s", stage)
 }
 
-func (v *Version) has(stage string) bool {
-	for _, s := range v.Stages {
-		if s == stage {
-			return true
-		}
-	}
-	return false
-}
+func (v *Version) has(stage string) bool { return slices.Contains(v.Stages, stage) }
 
 // Accessed notes that a version was read today; AWS keeps the day only. What is
 // kept in memory of the secret stays: it holds true but for that day, which is
@@ -260,12 +253,10 @@ func insert(ctx context.Context, tx *sqldb.Tx, b *board, version *Version, creat
 }
 
 func withCurrent(labels []string) []string {
-	for _, l := range labels {
-		if l == Current {
-			return labels
-		}
+	if slices.Contains(labels, Current) {
+		return labels
 	}
-	return append(labels[:len(labels):len(labels)], Current)
+	return append(slices.Clip(labels), Current)
 }
 
 func fill(ctx context.Context, tx *sqldb.Tx, version *Version) error {

@@ -8,6 +8,7 @@ import (
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyturn/keyturn/internal/audit"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/sqldb"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -37,9 +38,7 @@ func checkValue(v *wire.Violations, text *string, binary []byte) error {
 	return nil
 }
 
-func errNoToken(kind interface {
-	Errorf(format string, args ...any) error
-}) error {
+func errNoToken(kind fault.Kind) error {
 	return kind.Errorf("You must provide a ClientRequestToken value. We recommend a UUID-type value.")
 }
 
