@@ -53,16 +53,6 @@ func (s *Service) replicas(ctx context.Context, arn secret.ARN) (all []types.Rep
 	return all, err
 }
 
-// replicable finds a secret of which replicas may be made or removed: also one
-// that another service manages.
-func (s *Service) replicable(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
-	found, err := s.vault.FindLive(ctx, tx, arn)
-	if err != nil {
-		return err
-	}
-	return found.RequirePrimary()
-}
-
 func checkReplicate(in *sm.ReplicateSecretToRegionsInput) error {
 	var v wire.Violations
 	v.Required("addReplicaRegions", in.AddReplicaRegions != nil)
@@ -77,7 +67,7 @@ func (s *Service) replicate(ctx context.Context, in *sm.ReplicateSecretToRegions
 	}
 	out := &sm.ReplicateSecretToRegionsOutput{ARN: in.SecretId}
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if err := s.replicable(ctx, tx, arn); err != nil {
+		if _, err := s.primary(ctx, tx, arn); err != nil {
 			return err
 		}
 		if err := s.vault.AddReplicas(ctx, tx, arn, replicaRegions(in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)); err != nil {
@@ -105,7 +95,7 @@ func (s *Service) removeRegions(ctx context.Context, in *sm.RemoveRegionsFromRep
 	arn := arnOf(in.SecretId)
 	out := &sm.RemoveRegionsFromReplicationOutput{ARN: in.SecretId}
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		if err := s.replicable(ctx, tx, arn); err != nil {
+		if _, err := s.primary(ctx, tx, arn); err != nil {
 			return err
 		}
 		if err := s.vault.RemoveReplicas(ctx, tx, arn, in.RemoveReplicaRegions); err != nil {

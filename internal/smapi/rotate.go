@@ -29,6 +29,15 @@ func checkRotate(in *sm.RotateSecretInput) error {
 	}
 	var v wire.Violations
 	v.Length("rotationLambdaARN", in.RotationLambdaARN, 0, 2048)
+	checkExternal(&v, in)
+	checkSchedule(&v, in.RotationRules)
+	if err := v.Err(); err != nil {
+		return err
+	}
+	return checkRules(in.RotationRules)
+}
+
+func checkExternal(v *wire.Violations, in *sm.RotateSecretInput) {
 	v.Length("externalSecretRotationRoleArn", in.ExternalSecretRotationRoleArn, 20, 2048)
 	for i, m := range in.ExternalSecretRotationMetadata {
 		at := wire.Member("externalSecretRotationMetadata", i)
@@ -37,16 +46,6 @@ func checkRotate(in *sm.RotateSecretInput) error {
 		v.Required(at+".value", m.Value != nil)
 		v.Length(at+".value", m.Value, 1, 2048)
 	}
-	if r := in.RotationRules; r != nil {
-		v.Length("rotationRules.duration", r.Duration, 2, 3)
-		v.Pattern("rotationRules.duration", r.Duration, hours)
-		v.Length("rotationRules.scheduleExpression", r.ScheduleExpression, 1, 256)
-		v.Pattern("rotationRules.scheduleExpression", r.ScheduleExpression, expression)
-	}
-	if err := v.Err(); err != nil {
-		return err
-	}
-	return checkRules(in.RotationRules)
 }
 
 // The patterns that AWS's model gives for rotation rules.
@@ -54,6 +53,18 @@ var (
 	hours      = regexp.MustCompile(`^[0-9]+h$`)
 	expression = regexp.MustCompile(`^[0-9A-Za-z\(\)#\?\*\-\/, ]+$`)
 )
+
+// checkSchedule adds what AWS's front end says of rules; what the service says of
+// them is checkRules.
+func checkSchedule(v *wire.Violations, r *types.RotationRulesType) {
+	if r == nil {
+		return
+	}
+	v.Length("rotationRules.duration", r.Duration, 2, 3)
+	v.Pattern("rotationRules.duration", r.Duration, hours)
+	v.Length("rotationRules.scheduleExpression", r.ScheduleExpression, 1, 256)
+	v.Pattern("rotationRules.scheduleExpression", r.ScheduleExpression, expression)
+}
 
 func checkRules(rules *types.RotationRulesType) error {
 	if rules == nil {
@@ -144,10 +155,7 @@ func (s *Service) rotating(ctx context.Context, in *sm.RotateSecretInput) (r rot
 // configured returns the secret and the function that it has already.
 func (s *Service) configured(ctx context.Context, arn secret.ARN) (found *secret.Secret, function string, err error) {
 	err = s.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		if found, err = s.vault.FindLive(ctx, tx, arn); err != nil {
-			return err
-		}
-		if err := found.RequirePrimary(); err != nil {
+		if found, err = s.primary(ctx, tx, arn); err != nil {
 			return err
 		}
 		state, err := s.sched.State(ctx, tx, arn)
@@ -182,11 +190,8 @@ func (s *Service) checkFunction(ctx context.Context, arn secret.ARN, function st
 // incomplete nothing is stored, and that rotation tries again at once.
 func (s *Service) configure(ctx context.Context, arn secret.ARN, r rotation, begin func(*sqldb.Tx) error) error {
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		found, err := s.vault.FindLive(ctx, tx, arn)
+		found, err := s.primary(ctx, tx, arn)
 		if err != nil {
-			return err
-		}
-		if err := found.RequirePrimary(); err != nil {
 			return err
 		}
 		if err := s.setExternal(ctx, tx, found, r.external); err != nil {

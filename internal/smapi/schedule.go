@@ -56,11 +56,7 @@ func (s *Service) retireOld(ctx context.Context, in *keyturnapi.RetireOldPasswor
 	arn := secret.ARN(in.SecretID)
 	out := &keyturnapi.RetireOldPasswordOutput{ARN: in.SecretID, Name: arn.Name()}
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		found, err := s.vault.FindLive(ctx, tx, arn)
-		if err != nil {
-			return err
-		}
-		if err := found.RequirePrimary(); err != nil {
+		if _, err := s.primary(ctx, tx, arn); err != nil {
 			return err
 		}
 		token, err := s.sched.RetireNow(ctx, tx, arn)

@@ -37,9 +37,8 @@ func checkTagValues(tags []types.Tag) error {
 }
 
 func (s *Service) tag(ctx context.Context, in *sm.TagResourceInput) (*sm.TagResourceOutput, error) {
-	return nil, s.retag(ctx, arnOf(in.SecretId), keysOf(tagsOf(in.Tags)), func(tx *sqldb.Tx, arn secret.ARN) error {
-		return s.vault.Tag(ctx, tx, arn, tagsOf(in.Tags))
-	})
+	arn, tags := arnOf(in.SecretId), tagsOf(in.Tags)
+	return nil, s.retag(ctx, arn, keysOf(tags), func(tx *sqldb.Tx) error { return s.vault.Tag(ctx, tx, arn, tags) })
 }
 
 func tagsOf(list []types.Tag) (all []secret.Tag) {
@@ -67,16 +66,15 @@ func checkUntagResource(in *sm.UntagResourceInput) error {
 }
 
 func (s *Service) untag(ctx context.Context, in *sm.UntagResourceInput) (*sm.UntagResourceOutput, error) {
-	return nil, s.retag(ctx, arnOf(in.SecretId), in.TagKeys, func(tx *sqldb.Tx, arn secret.ARN) error {
-		return s.vault.Untag(ctx, tx, arn, in.TagKeys)
-	})
+	arn := arnOf(in.SecretId)
+	return nil, s.retag(ctx, arn, in.TagKeys, func(tx *sqldb.Tx) error { return s.vault.Untag(ctx, tx, arn, in.TagKeys) })
 }
 
 // retag changes the tags with these keys, some of which may say when the secret
 // rotates, or when a canary login looks at it.
-func (s *Service) retag(ctx context.Context, arn secret.ARN, keys []string, change func(*sqldb.Tx, secret.ARN) error) error {
+func (s *Service) retag(ctx context.Context, arn secret.ARN, keys []string, change func(*sqldb.Tx) error) error {
 	err := s.edit(ctx, arn, func(tx *sqldb.Tx, _ *secret.Secret) error {
-		if err := change(tx, arn); err != nil {
+		if err := change(tx); err != nil {
 			return err
 		}
 		if err := s.sched.TagsChanged(ctx, tx, arn); err != nil {
@@ -91,11 +89,8 @@ func (s *Service) retag(ctx context.Context, arn secret.ARN, keys []string, chan
 // edit changes a secret that callers may change.
 func (s *Service) edit(ctx context.Context, arn secret.ARN, change func(*sqldb.Tx, *secret.Secret) error) error {
 	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		found, err := s.vault.Find(ctx, tx, arn)
+		found, err := s.vault.FindEditable(ctx, tx, arn)
 		if err != nil {
-			return err
-		}
-		if err := found.RequireEditable(); err != nil {
 			return err
 		}
 		return change(tx, found)
