@@ -15,10 +15,13 @@ func (h *handler) begin(c *call) {
 }
 
 // identified notes the caller, once the signature is known to be theirs.
-func (c *call) identified(caller *iam.Caller) {
-	c.event.Principal, c.event.AccessKeyID = caller.ARN, caller.AccessKeyID
-	c.event.Account, c.event.Region = caller.Account, caller.Region
+func (c *call) identified() {
+	c.event.Principal, c.event.AccessKeyID = c.caller.ARN, c.caller.AccessKeyID
+	c.event.Account, c.event.Region = c.caller.Account, c.caller.Region
 }
+
+// failed notes why the call was refused, or did not succeed.
+func (c *call) failed(f *fault.Fault) { c.event.ErrorCode, c.event.ErrorText = f.Kind.Code, f.Message }
 
 // record writes the line of a call that was answered or refused. A call without
 // one must not seem to have gone well: its caller is told of a failure.

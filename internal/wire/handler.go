@@ -154,22 +154,31 @@ func newRequestID() string {
 	return string(text[:])
 }
 
+// errPanic stands for what a panic carries.
+var errPanic = errors.New("panic")
+
 // answer turns whatever happens into something that can be written.
 func (h *handler) answer(w http.ResponseWriter, c *call) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.logPanic(c, p)
-			a = c.refuse(fault.Of(errors.New("panic")))
+			a = c.refuse(fault.Of(errPanic))
 		}
 	}()
 	a, err := h.serve(w, c)
 	if err == nil {
 		return a
 	}
-	if _, shown := errors.AsType[*fault.Fault](err); !shown {
+	if !isShown(err) {
 		h.logInternal(c, err)
 	}
 	return c.refuse(fault.Of(err))
+}
+
+// isShown tells whether an error has a text for the caller.
+func isShown(err error) bool {
+	_, shown := errors.AsType[*fault.Fault](err)
+	return shown
 }
 
 func (h *handler) serve(w http.ResponseWriter, c *call) (answer, error) {
@@ -184,15 +193,11 @@ func (h *handler) serve(w http.ResponseWriter, c *call) (answer, error) {
 	if err := h.verify(c); err != nil {
 		return answer{}, err
 	}
-	c.identified(&c.caller)
+	c.identified()
 	if err := c.service.protocol.decode(c); err != nil {
 		return answer{}, err
 	}
-	ctx := audit.WithEvent(iam.WithCaller(c.request.Context(), &c.caller), &c.event)
-	out, err := c.op.run(ctx, c.in, func(res iam.Resource) error {
-		c.event.Resource = res.ARN
-		return h.Guard.Check(ctx, c.caller, c.op.iamAction, res)
-	})
+	out, err := h.act(c.request.Context(), c)
 	if err != nil {
 		return answer{}, err
 	}
@@ -200,6 +205,15 @@ func (h *handler) serve(w http.ResponseWriter, c *call) (answer, error) {
 		return answer{status: cmp.Or(raw.Status, c.op.status), header: raw.Header, body: raw.Body}, nil
 	}
 	return c.service.protocol.encode(c, out)
+}
+
+// act asks for permission and acts, for a call whose caller and input are known.
+func (h *handler) act(ctx context.Context, c *call) (out any, err error) {
+	ctx = audit.WithEvent(iam.WithCaller(ctx, &c.caller), &c.event)
+	return c.op.run(ctx, c.in, func(res iam.Resource) error {
+		c.event.Resource = res.ARN
+		return h.Guard.Check(ctx, c.caller, c.op.iamAction, res)
+	})
 }
 
 // verify names the caller, who must have signed for this very service: a
@@ -285,7 +299,7 @@ func (c *call) action() string {
 }
 
 func (c *call) refuse(f *fault.Fault) answer {
-	c.event.ErrorCode, c.event.ErrorText = f.Kind.Code, f.Message
+	c.failed(f)
 	return c.service.protocol.refuse(c.service, f, c.requestID)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -48,15 +47,15 @@ func (l Local) Call(ctx context.Context, action string, in any) (out any, err er
 
 // local is serve, answer and record of a call that is no request.
 func (h *handler) local(ctx context.Context, c *call, l Local) (out any, err error) {
-	caller := l.Caller
-	caller.Service, caller.RequestID, caller.UserAgent = c.service.Name, c.requestID, l.UserAgent
-	caller.SourceIP, caller.Secure, caller.Now = "127.0.0.1", true, h.Now()
-	c.event = audit.Event{Time: caller.Now, Type: audit.APICall, Source: c.service.eventSource, Name: c.op.action,
-		RequestID: c.requestID, SourceIP: caller.SourceIP, UserAgent: caller.UserAgent}
-	c.identified(&caller)
-	if out, err = h.act(ctx, c, caller); err != nil {
+	c.caller = l.Caller
+	c.caller.Service, c.caller.RequestID, c.caller.UserAgent = c.service.Name, c.requestID, l.UserAgent
+	c.caller.SourceIP, c.caller.Secure, c.caller.Now = "127.0.0.1", true, h.Now()
+	c.event = audit.Event{Time: c.caller.Now, Type: audit.APICall, Source: c.service.eventSource, Name: c.op.action,
+		RequestID: c.requestID, SourceIP: c.caller.SourceIP, UserAgent: c.caller.UserAgent}
+	c.identified()
+	if out, err = h.tryLocal(ctx, c); err != nil {
 		f := fault.Of(err)
-		c.event.ErrorCode, c.event.ErrorText = f.Kind.Code, f.Message
+		c.failed(f)
 		out, err = nil, f
 	}
 	if h.Audit == nil {
@@ -69,20 +68,15 @@ func (h *handler) local(ctx context.Context, c *call, l Local) (out any, err err
 	return out, err
 }
 
-// act asks for permission and acts. A panic is a failure of this call alone.
-func (h *handler) act(ctx context.Context, c *call, caller iam.Caller) (out any, err error) {
+// tryLocal acts. A panic is a failure of this call alone.
+func (h *handler) tryLocal(ctx context.Context, c *call) (out any, err error) {
 	defer func() {
-		if p := recover(); p != nil { // its text may hold values
-			h.Log.Error("panic in handler", "action", c.op.action, "requestId", c.requestID, "stack", string(debug.Stack()))
-			err = errors.New("panic")
+		if p := recover(); p != nil {
+			h.logPanic(c, p)
+			err = errPanic
 		}
 	}()
-	ctx = audit.WithEvent(iam.WithCaller(ctx, &caller), &c.event)
-	out, err = c.op.run(ctx, c.in, func(res iam.Resource) error {
-		c.event.Resource = res.ARN
-		return h.Guard.Check(ctx, caller, c.op.iamAction, res)
-	})
-	if _, shown := errors.AsType[*fault.Fault](err); err != nil && !shown && ctx.Err() == nil {
+	if out, err = h.act(ctx, c); err != nil && !isShown(err) && ctx.Err() == nil {
 		h.Log.Error("request failed", "service", c.service.Name, "action", c.op.action, "requestId", c.requestID, "error", err)
 	}
 	return out, err
