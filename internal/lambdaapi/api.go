@@ -9,7 +9,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/sqldb"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -200,8 +199,9 @@ func (s *Service) invoke(ctx context.Context, in *lambda.InvokeInput) (*wire.Raw
 	case "", types.InvocationTypeRequestResponse:
 		return s.answer(ctx, a, payload, in.LogType)
 	}
-	return nil, fault.Kind{Code: "ValidationException", Status: 400}.Errorf(
-		"1 validation error detected: Value '%s' at 'invocationType' failed to satisfy constraint: Member must satisfy enum value set: [RequestResponse, Event, DryRun]", clip(string(in.InvocationType)))
+	var v wire.Violations
+	v.Enum("invocationType", string(in.InvocationType), "RequestResponse", "Event", "DryRun")
+	return nil, v.Err()
 }
 
 func (s *Service) answer(ctx context.Context, a arn, payload []byte, log types.LogType) (*wire.Raw, error) {

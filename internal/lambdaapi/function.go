@@ -24,6 +24,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Failures that callers see.
@@ -167,7 +168,7 @@ func parse(ctx context.Context, name string) (arn, error) {
 	c := iam.CallerOf(ctx)
 	m := functionName.FindStringSubmatch(name)
 	if m == nil {
-		return arn{}, fault.Kind{Code: "ValidationException", Status: 400}.Errorf(
+		return arn{}, wire.ErrValidation.Errorf(
 			"1 validation error detected: Value '%s' at 'functionName' failed to satisfy constraint: Member must be a function name or ARN", clip(name))
 	}
 	a := arn{region: c.Region, account: c.Account, name: m[3]}

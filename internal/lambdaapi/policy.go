@@ -9,9 +9,9 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // Schema is the tables of this package.
@@ -49,19 +49,19 @@ type policy struct {
 }
 
 var (
-	sidPattern    = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,100}$`)
+	sidPattern    = regexp.MustCompile(`^([a-zA-Z0-9-_]+)$`)
 	actionPattern = regexp.MustCompile(`^(lambda:[*]|lambda:[a-zA-Z]+|[*])$`)
 	service       = regexp.MustCompile(`^[a-z0-9.-]+\.amazonaws\.com$`)
 	account       = regexp.MustCompile(`^[0-9]{12}$`)
 )
 
 func newStatement(a arn, sid, action, principal string) (*statement, error) {
-	invalid := fault.Kind{Code: "ValidationException", Status: 400}
-	switch {
-	case !sidPattern.MatchString(sid):
-		return nil, invalid.Errorf("1 validation error detected: Value '%s' at 'statementId' failed to satisfy constraint: Member must satisfy regular expression pattern: ([a-zA-Z0-9-_]+)", clip(sid))
-	case !actionPattern.MatchString(action):
-		return nil, invalid.Errorf("1 validation error detected: Value '%s' at 'action' failed to satisfy constraint: Member must satisfy regular expression pattern: (lambda:[*]|lambda:[a-zA-Z]+|[*])", clip(action))
+	var v wire.Violations
+	v.Length("statementId", &sid, 1, 100)
+	v.Pattern("statementId", &sid, sidPattern)
+	v.Pattern("action", &action, actionPattern)
+	if err := v.Err(); err != nil {
+		return nil, err
 	}
 	st := &statement{Sid: sid, Effect: "Allow", Action: action, Resource: a.String()}
 	switch {
