@@ -101,11 +101,10 @@ func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInp
 	if in.PrincipalOrgID != nil || in.EventSourceToken != nil || in.FunctionUrlAuthType != "" {
 		return nil, ErrInvalidValue.Errorf("This server restricts a permission by SourceArn and SourceAccount only: leave PrincipalOrgID, EventSourceToken and FunctionUrlAuthType out.")
 	}
-	st, err := newStatement(a, orEmpty(in.StatementId), orEmpty(in.Action), orEmpty(in.Principal))
+	st, err := newStatement(a, in)
 	if err != nil {
 		return nil, err
 	}
-	st.restrict(in.SourceArn, in.SourceAccount)
 	text, err := json.Marshal(st)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package lambdaapi_test
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -102,6 +103,12 @@ func TestPermissions(t *testing.T) {
 	if err == nil {
 		t.Error("a condition that is not kept was accepted")
 	}
+	_, err = c.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: name, StatementId: aws.String(strings.Repeat("x", 101)), Action: aws.String("invoke"),
+		Principal: aws.String("*"), SourceAccount: aws.String("mine")})
+	wantError(t, err, "ValidationException: 3 validation errors detected: "+
+		"Value '"+strings.Repeat("x", 101)+"' at 'statementId' failed to satisfy constraint: Member must have length less than or equal to 100; "+
+		"Value 'invoke' at 'action' failed to satisfy constraint: Member must satisfy regular expression pattern: (lambda:[*]|lambda:[a-zA-Z]+|[*]); "+
+		`Value 'mine' at 'sourceAccount' failed to satisfy constraint: Member must satisfy regular expression pattern: \d{12}`)
 }
 
 func TestInvoke(t *testing.T) {

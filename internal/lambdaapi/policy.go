@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/sqldb"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -52,19 +54,26 @@ var (
 	sidPattern    = regexp.MustCompile(`^([a-zA-Z0-9-_]+)$`)
 	actionPattern = regexp.MustCompile(`^(lambda:[*]|lambda:[a-zA-Z]+|[*])$`)
 	service       = regexp.MustCompile(`^[a-z0-9.-]+\.amazonaws\.com$`)
-	account       = regexp.MustCompile(`^[0-9]{12}$`)
+	account       = regexp.MustCompile(`^\d{12}$`)
 )
 
-func newStatement(a arn, sid, action, principal string) (*statement, error) {
+// newStatement makes the permission that a request asks for. Its bounds are those of
+// Lambda's API reference.
+func newStatement(a arn, in *lambda.AddPermissionInput) (*statement, error) {
 	var v wire.Violations
-	v.Length("statementId", &sid, 1, 100)
-	v.Pattern("statementId", &sid, sidPattern)
-	v.Pattern("action", &action, actionPattern)
+	v.Required("statementId", in.StatementId != nil)
+	v.Length("statementId", in.StatementId, 1, 100)
+	v.Pattern("statementId", in.StatementId, sidPattern)
+	v.Required("action", in.Action != nil)
+	v.Pattern("action", in.Action, actionPattern)
+	v.Required("principal", in.Principal != nil)
+	v.Pattern("sourceAccount", in.SourceAccount, account)
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	st := &statement{Sid: sid, Effect: "Allow", Action: action, Resource: a.String()}
-	switch {
+	st := &statement{Sid: *in.StatementId, Effect: "Allow", Action: *in.Action, Resource: a.String()}
+	st.restrict(in.SourceArn, in.SourceAccount)
+	switch principal := *in.Principal; {
 	case principal == "*":
 		st.Principal = "*"
 	case service.MatchString(principal):
