@@ -58,26 +58,6 @@ func (r Rule) Validate() error {
 	return err
 }
 
-// Window returns the first rotation window that opens after the last rotation:
-// its first and its last second. The latter is what DescribeSecret shows as
-// NextRotationDate, 23:59:59 for a window that lasts until the end of the day.
-func (r Rule) Window(after time.Time) (start, end time.Time, err error) {
-	w, err := r.next(after, "")
-	return w.Start, w.End, err
-}
-
-// Due returns the moment of the next window at which the secret with this ARN
-// rotates: always the same for the same secret, and spread over the secrets so
-// that they do not all rotate at midnight. The last quarter of a window is left
-// to retries. A rule without a window is never due: Due returns the zero time.
-func (r Rule) Due(after time.Time, arn string) time.Time {
-	w, err := r.next(after, arn)
-	if err != nil {
-		return time.Time{}
-	}
-	return w.At
-}
-
 // AutomaticallyAfterDays returns what DescribeSecret shows under that name
 // after a rotation: Days, or else the days between the next two windows,
 // rounded up, whatever the blackout. It is 0 for a rule without a schedule.
@@ -87,15 +67,15 @@ func (r Rule) AutomaticallyAfterDays(after time.Time) int64 {
 	}
 	after = r.Calendar.clock().wall(after) // a day that the clocks make longer is one day
 	r.Calendar = Calendar{}
-	first, _, err := r.Window(after)
+	first, err := r.next(after, "")
 	if err != nil {
 		return 0
 	}
-	second, _, err := r.Window(first)
+	second, err := r.next(first.Start, "")
 	if err != nil {
 		return 0
 	}
-	return int64((second.Sub(first) + day - 1) / day)
+	return int64((second.Start.Sub(first.Start) + day - 1) / day)
 }
 
 // plan is a Rule that was read: either a number of days, or hours of the days

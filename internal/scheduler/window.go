@@ -8,7 +8,9 @@ import (
 
 // Window is a span of time in which a scheduled rotation happens.
 type Window struct {
-	Start, End time.Time  // its first and its last second
+	// Its first and its last second. The latter is what DescribeSecret shows as
+	// NextRotationDate, 23:59:59 for a window that lasts until the end of the day.
+	Start, End time.Time
 	At         time.Time  // when the secret rotates
 	PassedOver *time.Time // the first window before it that a blackout took; nil: none
 }
@@ -46,7 +48,9 @@ func (r Rule) next(after time.Time, arn string) (Window, error) {
 	return w, nil
 }
 
-// spread returns the secret's own part of the first three quarters of a window.
+// spread returns the secret's own part of a window: always the same for the same
+// secret, so that they do not all rotate at midnight. The last quarter is left to
+// retries.
 func spread(arn string, window time.Duration) time.Duration {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(arn)) // a hash never fails
