@@ -42,17 +42,6 @@ type Alternating struct{}
 // rotation templates for alternating users do.
 const CloneSuffix = "_clone"
 
-// Next returns the other one of the two users.
-func (Alternating) Next(current Login) (Login, error) {
-	other, err := OtherUser(current)
-	if err != nil {
-		return Login{}, err
-	}
-	next := current.withPassword("")
-	next.Username = other
-	return next, nil
-}
-
 // OtherUser returns the name of the user that takes turns with the user of l.
 func OtherUser(l Login) (string, error) {
 	if original, ok := strings.CutSuffix(l.Username, CloneSuffix); ok && original != "" {
@@ -161,7 +150,7 @@ func (f *Function) retireOther(ctx context.Context, e Event, cur document) (Resu
 		return Result{}, err
 	}
 	ended := Result{Strategy: StrategyAlternatingUsers}
-	other, err := strategyOf(cur).Next(cur.login)
+	other, err := cur.next()
 	if err != nil || !other.sameAccount(prev.login) {
 		return Result{}, err
 	}

@@ -130,7 +130,7 @@ func (f *Function) create(ctx context.Context, e Event) (Result, error) {
 
 // next returns the value that follows: the same text with a new password.
 func (f *Function) next(ctx context.Context, cur document, rejections int64) (string, error) {
-	login, err := strategyOf(cur).Next(cur.login)
+	login, err := cur.next()
 	if err != nil {
 		return "", err
 	}

@@ -123,7 +123,7 @@ func samePlace(cur, pend document) error {
 	if pend.login == cur.login { // the token is AWSCURRENT already
 		return nil
 	}
-	want, err := strategyOf(cur).Next(cur.login)
+	want, err := cur.next()
 	if err != nil {
 		return err
 	}

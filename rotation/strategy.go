@@ -23,35 +23,24 @@ type Change struct {
 	Previous Login   // AWSPREVIOUS's login of the same account; zero if there is none
 }
 
-// Strategy is a way to bring a pending login into a database.
-type Strategy interface {
-	// Next returns the login that follows current, without a password.
-	Next(current Login) (pending Login, err error)
-	// Apply makes the pending login valid. It is called while the pending
-	// login is refused, and again if a crash interrupted it.
-	Apply(ctx context.Context, c Change) error
-	// Finish ends the life of what was before Current, whose session is
-	// given. It may be called when there is nothing to end.
-	Finish(ctx context.Context, c Change) error
-}
-
-// strategyOf returns the strategy that names the pending login of a secret.
-// All but AlternatingUsers keep the account.
-func strategyOf(d document) Strategy {
-	if d.strategy == StrategyAlternatingUsers {
-		return Alternating{}
+// next returns the login that follows the one of d, without a password. All
+// strategies but AlternatingUsers keep the account.
+func (d document) next() (Login, error) {
+	login := d.login.withPassword("")
+	if d.strategy != StrategyAlternatingUsers {
+		return login, nil
 	}
-	return SingleUser{}
+	var err error
+	login.Username, err = OtherUser(login)
+	return login, err
 }
 
 // SingleUser changes the password of the one account. From Apply until
 // finishSecret the value of AWSCURRENT is refused by the database.
 type SingleUser struct{}
 
-// Next keeps the account.
-func (SingleUser) Next(current Login) (Login, error) { return current.withPassword(""), nil }
-
-// Apply sets the password. A second password that is left from an earlier
+// Apply makes the pending login valid: it sets the password. It is called while that
+// is refused, and again if a crash interrupted it. A second password that is left from an earlier
 // DualPassword rotation would outlive that, so it is dropped before and after.
 func (s SingleUser) Apply(ctx context.Context, c Change) error {
 	err := dropOlder(ctx, c.Session, c.Current)
@@ -77,18 +66,12 @@ func (SingleUser) Settle(ctx context.Context, c Change) error {
 	return err
 }
 
-// Finish has nothing to end.
-func (SingleUser) Finish(context.Context, Change) error { return nil }
-
 // Dual is the strategy DualPassword: the account keeps the password of
 // AWSCURRENT beside the pending one, until Finish. At no moment is the value
 // of AWSCURRENT refused.
 type Dual struct{}
 
-// Next keeps the account.
-func (Dual) Next(current Login) (Login, error) { return current.withPassword(""), nil }
-
-// Apply adds the pending password.
+// Apply adds the pending password. It may be repeated.
 func (Dual) Apply(ctx context.Context, c Change) error {
 	d, ok := c.Session.(DualPassword)
 	if !ok {
@@ -97,7 +80,7 @@ func (Dual) Apply(ctx context.Context, c Change) error {
 	return d.AddPassword(ctx, c.Pending.Username, c.Pending.Password, c.Current.Password)
 }
 
-// Finish drops the older password.
+// Finish drops the password that is older than that of Current, if there is one.
 func (Dual) Finish(ctx context.Context, c Change) error {
 	return dropOlder(ctx, c.Session, c.Current)
 }
