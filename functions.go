@@ -74,6 +74,7 @@ func isOwn(function string) bool {
 // touch the secret of the event, and read its admin secret, and nothing else.
 func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 	admins := &rotation.Admins{}
+	s.admins = append(s.admins, admins)
 	return func(ctx context.Context, inv lambdaapi.Invocation) ([]byte, error) {
 		var e rotation.Event
 		if err := json.Unmarshal(inv.Payload, &e); err != nil {

@@ -31,6 +31,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/smapi"
 	"github.com/keyturn/keyturn/internal/sqldb"
+	"github.com/keyturn/keyturn/rotation"
 )
 
 // DefaultAccount and DefaultRegion are where a server's first access key lives.
@@ -95,6 +96,7 @@ type Server struct {
 	audit      *audit.Log
 	vault      *secret.Vault
 	sessions   iam.Sessions
+	admins     []*rotation.Admins // of the functions that rotate
 	rotators   rotators
 	accessKeys *accesskey.Service
 	keyService *keyapi.Service
@@ -246,6 +248,9 @@ func (s *Server) Close() error {
 	}
 	if s.lambda != nil {
 		s.lambda.Close()
+	}
+	for _, a := range s.admins {
+		a.Close()
 	}
 	errs = append(errs, s.private.close())
 	if s.audit != nil {

@@ -13,8 +13,9 @@ import (
 // one's alone while it is at work, and is closed after a failure. The zero value
 // is ready for use; it is safe for concurrent use.
 type Admins struct {
-	mu   sync.Mutex
-	idle map[Login][]Session
+	mu     sync.Mutex
+	idle   map[Login][]Session
+	closed bool
 }
 
 // idleAdmin is how long a session stays open without work.
@@ -53,14 +54,33 @@ func (a *Admins) pop(l Login) Session {
 
 // put keeps a session, if it can be.
 func (a *Admins) put(l Login, s Session) {
-	if _, can := s.(Prober); a == nil || !can {
+	if _, can := s.(Prober); a == nil || !can || !a.keep(l, s) {
 		_ = s.Close()
-		return
 	}
+}
+
+func (a *Admins) keep(l Login, s Session) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
 	a.set(l, append(a.idle[l], s))
 	time.AfterFunc(idleAdmin, func() { a.drop(l, s) })
+	return true
+}
+
+// Close closes the sessions that are not at work. From now on none is kept.
+func (a *Admins) Close() {
+	a.mu.Lock()
+	idle := a.idle
+	a.idle, a.closed = nil, true
+	a.mu.Unlock()
+	for _, all := range idle {
+		for _, s := range all {
+			_ = s.Close()
+		}
+	}
 }
 
 // drop closes a session that is not at work. If it was since it was put here, that

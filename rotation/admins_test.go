@@ -54,6 +54,18 @@ func TestAdminsCloseWhatNobodyUses(t *testing.T) {
 	})
 }
 
+func TestAdminsKeepNothingOnceClosed(t *testing.T) {
+	var admins Admins
+	login := Login{Host: "db"}
+	idle, used := &line{}, &line{}
+	admins.put(login, idle)
+	admins.Close()
+	administrator{used, login, &admins}.done(nil)
+	if !idle.closed || !used.closed || admins.take(t.Context(), login) != nil {
+		t.Errorf("the idle session is closed: %v, the one that came later: %v", idle.closed, used.closed)
+	}
+}
+
 // slow is a session of a server that has stopped answering.
 type slow struct {
 	line
