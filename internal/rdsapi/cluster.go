@@ -39,11 +39,9 @@ func (s *Service) createCluster(ctx context.Context, in *rds.CreateDBClusterInpu
 		return nil, err
 	}
 	row := &clusterRow{arn: plan.owner, status: creating, shown: s.newCluster(in, made)}
-	store := func(*sqldb.Tx) error { return nil }
-	if value(managed.manage) {
-		if row.shown.MasterUserSecret, store, err = s.newMaster(ctx, made.database, made.password, managed.key); err != nil {
-			return nil, err
-		}
+	var store func(*sqldb.Tx) error
+	if row.shown.MasterUserSecret, store, err = s.firstMaster(ctx, managed, made); err != nil {
+		return nil, err
 	}
 	err = s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		if err := insertCluster(ctx, tx, row); err != nil {

@@ -123,11 +123,9 @@ func (s *Service) createAlone(ctx context.Context, e engine, in *rds.CreateDBIns
 	}
 	row := s.newInstance(in, made.database, made.runningVersion)
 	row.shown.DBName, row.shown.MasterUsername = in.DBName, in.MasterUsername
-	store := func(*sqldb.Tx) error { return nil }
-	if value(managed.manage) {
-		if row.shown.MasterUserSecret, store, err = s.newMaster(ctx, made.database, made.password, managed.key); err != nil {
-			return nil, err
-		}
+	var store func(*sqldb.Tx) error
+	if row.shown.MasterUserSecret, store, err = s.firstMaster(ctx, managed, made); err != nil {
+		return nil, err
 	}
 	return row, s.config.DB.Write(ctx, func(tx *sqldb.Tx) error {
 		if err := insertInstance(ctx, tx, row); err != nil {

@@ -71,6 +71,15 @@ func errExclusive() error {
 	return ErrParameterCombination.Errorf("MasterUserPassword and ManageMasterUserPassword are mutually exclusive: MasterUserPassword can't be specified if ManageMasterUserPassword is turned on.")
 }
 
+// firstMaster is newMaster for a new database, of which the master user need not be
+// managed.
+func (s *Service) firstMaster(ctx context.Context, m management, p *plan) (*types.MasterUserSecret, func(*sqldb.Tx) error, error) {
+	if !value(m.manage) {
+		return nil, func(*sqldb.Tx) error { return nil }, nil
+	}
+	return s.newMaster(ctx, p.database, p.password, m.key)
+}
+
 // newMaster makes the secret of a master user that is to be managed: how it is
 // shown, and what stores it.
 func (s *Service) newMaster(ctx context.Context, d *database, password dbserver.Password, key *string) (*types.MasterUserSecret, func(*sqldb.Tx) error, error) {

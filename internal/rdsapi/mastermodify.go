@@ -28,7 +28,7 @@ type mastered struct {
 	up     bool                    // its server takes logins
 	begun  bool                    // it has a server, which may be down
 	// set gives the master user of a server of ours a new password.
-	set func(ctx context.Context, password string) error
+	set func(ctx context.Context, d *database, password string) error
 }
 
 func (m masterChange) turnsOn(o mastered) bool { return value(m.manage) && o.secret == nil }
@@ -86,7 +86,7 @@ func (s *Service) changeMaster(ctx context.Context, o mastered, m masterChange) 
 	case m.turnsOff(o):
 		return s.turnOff(ctx, o, d, *m.password)
 	case m.password != nil:
-		return do, nil, o.set(ctx, *m.password)
+		return do, nil, o.set(ctx, d, *m.password)
 	case value(m.rotate):
 		return s.rotateNow(ctx, o), nil, nil
 	}
@@ -171,7 +171,7 @@ func (s *Service) turnOff(ctx context.Context, o mastered, d *database, password
 	if !o.up && o.begun && !d.adopted() {
 		return nil, nil, o.state.Errorf("%s is not available at the moment: its master user password can be changed when it is.", idOf(o.arn))
 	}
-	after := func() error { return o.set(ctx, password) }
+	after := func() error { return o.set(ctx, d, password) }
 	if d.adopted() {
 		after = nil // nothing is changed there
 		if err := logsIn(ctx, d, dbserver.Password(password)); err != nil {

@@ -66,9 +66,9 @@ func (c *clusterRow) mayChange() error {
 func (s *Service) masteredCluster(c *clusterRow, members []*instanceRow) mastered {
 	return mastered{
 		arn: c.arn, engine: c.shown.Engine, secret: c.shown.MasterUserSecret, state: ErrClusterState,
-		up: len(members) > 0 && members[0].status == available, begun: len(members) > 0,
-		set: func(ctx context.Context, password string) error {
-			return s.changeMasterPassword(ctx, c, members, password)
+		up: isUp(members), begun: len(members) > 0,
+		set: func(ctx context.Context, d *database, password string) error {
+			return s.changeMasterPassword(ctx, d, members, password)
 		},
 	}
 }
@@ -120,31 +120,25 @@ func set[T any](field **T, given *T) {
 // is none yet, it is the one that the database will be made with; where an
 // adopted server has not answered yet, the one to try next. The password of an
 // adopted server in use is not ours to change: keyturn has no account there.
-func (s *Service) changeMasterPassword(ctx context.Context, c *clusterRow, members []*instanceRow, password string) error {
-	var d *database
-	err := s.config.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		d, err = findDatabase(ctx, tx, c.arn)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	up := len(members) > 0 && members[0].status == available
-	switch {
+func (s *Service) changeMasterPassword(ctx context.Context, d *database, members []*instanceRow, password string) error {
+	switch up := isUp(members); {
 	case up && d.adopted():
-		return ErrParameterCombination.Errorf("The server of DB cluster %s is adopted: change the password of %s there, or rotate its secret.", idOf(c.arn), d.masterUser)
+		return ErrParameterCombination.Errorf("The server of DB cluster %s is adopted: change the password of %s there, or rotate its secret.", idOf(d.owner), d.masterUser)
 	case up:
-		return s.setLivePassword(ctx, c, d, dbserver.Password(password))
+		return s.setLivePassword(ctx, d, dbserver.Password(password))
 	case len(members) > 0 && !d.adopted():
 		return ErrClusterState.Errorf("DB instance %s is %s: the password can be changed when it is available.", idOf(members[0].arn), members[0].status)
 	}
 	return s.keepForLater(ctx, d, dbserver.Password(password))
 }
 
-func (s *Service) setLivePassword(ctx context.Context, c *clusterRow, d *database, password dbserver.Password) error {
-	server := s.serverOf(c.arn)
+// isUp tells whether the server of a cluster takes logins.
+func isUp(members []*instanceRow) bool { return len(members) > 0 && members[0].status == available }
+
+func (s *Service) setLivePassword(ctx context.Context, d *database, password dbserver.Password) error {
+	server := s.serverOf(d.owner)
 	if server == nil {
-		return ErrClusterState.Errorf("DB cluster %s has no running server at the moment.", idOf(c.arn))
+		return ErrClusterState.Errorf("DB cluster %s has no running server at the moment.", idOf(d.owner))
 	}
 	return server.SetMasterPassword(ctx, d.masterUser, password)
 }

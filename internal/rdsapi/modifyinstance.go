@@ -66,7 +66,9 @@ func (s *Service) changeMasterOf(ctx context.Context, i *instanceRow, in *rds.Mo
 	return s.changeMaster(ctx, mastered{
 		arn: i.arn, engine: i.shown.Engine, secret: i.shown.MasterUserSecret, state: ErrInstanceState,
 		up: i.status == available, begun: true,
-		set: func(ctx context.Context, password string) error { return s.changeInstancePassword(ctx, i, password) },
+		set: func(ctx context.Context, d *database, password string) error {
+			return s.changeInstancePassword(ctx, i, d, password)
+		},
 	}, masterChange{
 		management{in.ManageMasterUserPassword, in.MasterUserPassword, in.MasterUserSecretKmsKeyId}, in.RotateMasterUserPassword, in.ApplyImmediately,
 	})
@@ -137,15 +139,7 @@ func (i *instanceRow) apply(in *rds.ModifyDBInstanceInput) {
 
 // changeInstancePassword sets the master user's password in the server of an
 // instance without a cluster.
-func (s *Service) changeInstancePassword(ctx context.Context, i *instanceRow, password string) error {
-	var d *database
-	err := s.config.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		d, err = findDatabase(ctx, tx, i.owner)
-		return err
-	})
-	if err != nil {
-		return err
-	}
+func (s *Service) changeInstancePassword(ctx context.Context, i *instanceRow, d *database, password string) error {
 	if d.adopted() {
 		return ErrParameterCombination.Errorf("The server of DB instance %s is adopted: change the password of %s there, or rotate its secret.", idOf(i.arn), d.masterUser)
 	}
