@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -169,11 +170,11 @@ func (s *Server) leftBehind() *process {
 		return nil
 	}
 	line := commandLine(pid)
-	if !strings.Contains(line, s.config.Dir) {
+	if !strings.Contains(line, s.config.Dir+string(filepath.Separator)) {
 		return nil // the id was used again by a stranger
 	}
 	for _, arg := range s.engine.arguments(s.config, s.path(dataFolder)) {
-		if !strings.Contains(line, arg) {
+		if !strings.Contains(" "+line+" ", " "+arg+" ") {
 			signalGroup(pid, syscall.SIGKILL)
 			return nil
 		}
