@@ -66,5 +66,7 @@ func TestServerOnAnotherPortIsNotTakenOver(t *testing.T) {
 		t.Errorf("process %d is taken over", p.pid)
 		return
 	}
-	<-exited
+	if err := <-exited; err == nil {
+		t.Error("the server on 11500 was left to end by itself")
+	}
 }
