@@ -211,6 +211,9 @@ func (d *demo) deploy(ctx context.Context) error {
 	_, err := deploy.Run(ctx, deploy.Options{ConfigPath: d.config, Progress: show.event, Clients: deploy.Clients{
 		SecretsManager: d.secrets, RDS: rds.NewFromConfig(d.aws), Lambda: lambda.NewFromConfig(d.aws)}})
 	show.close()
+	if ctx.Err() != nil {
+		return ctx.Err() // nothing is left of the deploy that could be run again
+	}
 	if err != nil {
 		return err
 	}

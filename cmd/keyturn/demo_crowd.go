@@ -68,11 +68,15 @@ func (d *demo) crowd(ctx context.Context, flags demoFlags) error {
 	for range flags.workers {
 		crew.Go(func() { d.work(load, t) })
 	}
-	crew.Go(func() { d.show(load, t) })
+	var shown error
+	crew.Go(func() {
+		shown = d.show(load, t)
+		cancel()
+	})
 	err := d.rotateEvery(load, flags.every, t)
 	cancel()
 	crew.Wait()
-	if err != nil {
+	if err := errors.Join(err, shown); err != nil {
 		return err
 	}
 	return d.summary(context.WithoutCancel(ctx), t)
@@ -157,16 +161,19 @@ func (d *demo) await(ctx context.Context, version string) error {
 }
 
 // show keeps a line of counts: in place on a terminal, one every five seconds
-// elsewhere.
-func (d *demo) show(ctx context.Context, t *tally) {
+// elsewhere. It ends with ctx, or with the error of who reads no more.
+func (d *demo) show(ctx context.Context, t *tally) error {
 	format, every := "%s\n", 5*time.Second
 	if isTerminal(d.stdout) {
 		format, every = "\r%s ", 100*time.Millisecond
 		defer fmt.Fprintln(d.stdout)
 	}
 	for pause(ctx, every); ctx.Err() == nil; pause(ctx, every) {
-		fmt.Fprintf(d.stdout, format, t.line())
+		if _, err := fmt.Fprintf(d.stdout, format, t.line()); err != nil {
+			return fmt.Errorf("writing the output: %w", err)
+		}
 	}
+	return nil
 }
 
 func (d *demo) summary(ctx context.Context, t *tally) error {

@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
@@ -29,6 +31,7 @@ const (
 	exitNotFound        = 7
 	exitDenied          = 8
 	exitInterrupted     = 130
+	exitReaderGone      = 141
 )
 
 const exitCodesText = `keyturn ends with one of these codes. They do not change from one release to
@@ -47,7 +50,9 @@ the next.
     7  not found: the secret, its version or field, the function, the cluster,
        the access key
     8  access denied: no permission, or credentials that the server refuses
-  130  interrupted by SIGINT or SIGTERM`
+  130  interrupted by SIGINT or SIGTERM
+  141  whoever read the output has gone, as in "| head -1"; what the command was
+       asked to do was done as far as stderr does not tell otherwise`
 
 func newExitCodesTopic() *cobra.Command {
 	return &cobra.Command{
@@ -60,6 +65,7 @@ func newExitCodesTopic() *cobra.Command {
 var (
 	errTimeout     = errors.New("the time of --timeout is over")
 	errInterrupted = errors.New("interrupted")
+	errReaderGone  = errors.New("nobody reads the output any more")
 )
 
 // usageError is a command line that cannot be carried out.
@@ -100,11 +106,28 @@ func (a *app) settle(ctx context.Context, err error) error {
 	case ctx.Err() != nil && isDeploy(err):
 		return guided{err: errInterrupted, hint: deployAgain}
 	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
-		return errInterrupted // an error of another kind, such as of the server's end, is told
+		return interrupted(err) // an error of another kind, such as of the server's end, is told
 	case a.expired != nil && a.expired() && !isGuided(err):
 		return fmt.Errorf("no end after %s: %w", a.flags.timeout, errTimeout)
+	case isReaderGone(err):
+		return errReaderGone
 	}
 	return err
+}
+
+// isReaderGone tells a write to a pipe that nobody reads, if nothing else went wrong;
+// that of a connection is no *fs.PathError.
+func isReaderGone(err error) bool {
+	write, ok := errors.AsType[*fs.PathError](err)
+	return ok && errors.Is(write, syscall.EPIPE) && exitCode(err) == exitFailure
+}
+
+// interrupted keeps the hint, which says what goes on or is to be done again.
+func interrupted(err error) error {
+	if g, ok := errors.AsType[guided](err); ok && g.hint != "" {
+		return guided{err: errInterrupted, hint: g.hint}
+	}
+	return errInterrupted
 }
 
 func isDeploy(err error) bool {
@@ -119,6 +142,9 @@ func isGuided(err error) bool {
 
 // report writes the error and the way out of it.
 func (a *app) report(cmd *cobra.Command, err error) {
+	if errors.Is(err, errReaderGone) {
+		return // who reads no more wants no word of it
+	}
 	fmt.Fprintf(a.stderr, "keyturn: %s\n", message(err))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(a.stderr, "%s\n", hint)
@@ -163,6 +189,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
+	case errors.Is(err, errReaderGone):
+		return exitReaderGone
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &g) && g.code != 0:

@@ -17,6 +17,21 @@ import (
 	"golang.org/x/term"
 )
 
+// checkedWriter keeps the error of a write, for cobra, which writes its help, minds none.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		w.err = fmt.Errorf("writing the output: %w", err)
+	}
+	return n, err
+}
+
 // isTerminal tells whether a stream is a person's screen or keyboard.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
