@@ -64,7 +64,7 @@ func (r *incident) turn(ctx context.Context, e *runEntry) {
 	}
 	e.Seconds = r.now().Sub(begin).Seconds()
 	if e.err != nil {
-		e.Outcome, e.Error = runOutcome(e.err), message(e.err)
+		e.Outcome, e.Error = runOutcome(e.err), reason(e.err)
 	}
 	fmt.Fprintf(r.stderr, "%s: %s (%.1f s)\n", printable(e.Name), e.Outcome, e.Seconds)
 }

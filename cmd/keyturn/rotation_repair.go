@@ -9,7 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/keyturnapi"
@@ -190,7 +189,7 @@ func (r *repairer) drop(ctx context.Context) error {
 // AWS may answer that the rotation "will be reattempted", which is the same.
 func (r *repairer) rotate(ctx context.Context, version *string) error {
 	out, err := r.secrets.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &r.ARN, ClientRequestToken: version})
-	if incomplete := new(types.InvalidRequestException); version != nil && errors.As(err, &incomplete) && strings.Contains(incomplete.ErrorMessage(), "reattempted") {
+	if version != nil && isIncomplete(err) {
 		out, err = &secretsmanager.RotateSecretOutput{ARN: &r.ARN, Name: &r.Name, VersionId: version}, nil
 	}
 	if err != nil {

@@ -40,6 +40,9 @@ whose rotation is configured; --tag takes of all those that have every tag given
 succeeded, instead of after its grace period: for passwords that have leaked.
 On AWS that invokes the secret's function, which must be one of keyturn's.
 
+An earlier rotation that is not complete is tried again and waited for; then the
+secret is rotated anew, so that its password is younger than the command.
+
 The first failure stops it: rotations under way are waited for, no other begins.
 --continue-on-error goes on instead. The report on stdout tells of every secret;
 the exit code is that of the first failure (see "keyturn help exit-codes").`,
@@ -119,10 +122,7 @@ func (a *app) runRotations(ctx context.Context, names []string, flags runFlags) 
 		r := &incident{app: a, cfg: cfg, flags: flags, entries: entries}
 		r.run(ctx)
 	}
-	if err := a.writeRun(entries); err != nil {
-		return err
-	}
-	return firstFailure(ctx, entries)
+	return errors.Join(firstFailure(ctx, entries), a.writeRun(entries))
 }
 
 // runEntries lists what is to be rotated, by name.
@@ -134,6 +134,7 @@ func runEntries(ctx context.Context, client *secretsmanager.Client, names []stri
 	for _, name := range names {
 		all = append(all, &runEntry{Name: name, Outcome: outcome})
 	}
+	resolve(ctx, client, all)
 	if len(names) == 0 {
 		if all, err = listRotating(ctx, client, flags.tags, outcome); err != nil {
 			return nil, err
@@ -187,10 +188,14 @@ func firstFailure(ctx context.Context, entries []*runEntry) error {
 			begun--
 		}
 	}
-	if first == nil {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return guided{err: ctx.Err(), hint: goesOn}
+	case first == nil:
 		return context.Cause(ctx)
 	}
-	return guided{err: fmt.Errorf("%d of %d rotations failed, %d were not begun: %w", failed, begun, len(entries)-begun, first),
+	// The service's sentence alone would take the place of what is said here.
+	return guided{err: fmt.Errorf("%d of %d rotations failed, %d were not begun: %s", failed, begun, len(entries)-begun, message(first)),
 		hint: hintFor(first), code: exitCode(first)}
 }
 
@@ -223,11 +228,13 @@ type incident struct {
 // rotateOne rotates a secret and waits for its end.
 func (r *incident) rotateOne(ctx context.Context, e *runEntry) error {
 	client := secretsmanager.NewFromConfig(r.cfg)
-	out, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String(cmp.Or(e.ARN, e.Name))})
+	records := keyturnapi.New(r.cfg)
+	first := &earlier{secrets: client, records: records, id: cmp.Or(e.ARN, e.Name)}
+	out, err := first.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("rotating the secret: %w", err)
 	}
-	w := newWatch(r.app, client, keyturnapi.New(r.cfg), out)
+	w := newWatch(r.app, client, records, out)
 	w.show = func(string) {} // the steps of many at once tell nothing
 	err = w.run(ctx)
 	if e.ARN, e.VersionID = w.arn, w.version; err != nil {
@@ -235,6 +242,14 @@ func (r *incident) rotateOne(ctx context.Context, e *runEntry) error {
 	}
 	e.Outcome = runRotated
 	return nil
+}
+
+// reason is why a secret was not rotated, in the report.
+func reason(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return errInterrupted.Error()
+	}
+	return message(err)
 }
 
 func runOutcome(err error) string {

@@ -28,6 +28,9 @@ const (
 	outcomeFailed    = "failed"
 )
 
+// goesOn is what who stops waiting should know.
+const goesOn = "What has begun goes on without this command: \"keyturn rotation status\" shows how it stands."
+
 // watch follows one rotation to its end.
 type watch struct {
 	secrets *secretsmanager.Client
@@ -64,6 +67,9 @@ func (w *watch) run(ctx context.Context) error {
 		}
 		if errors.Is(context.Cause(ctx), errTimeout) && !done {
 			return w.unknown("the rotation has not ended yet")
+		}
+		if ctx.Err() != nil && !done {
+			return guided{err: ctx.Err(), hint: goesOn}
 		}
 		if done || err != nil {
 			return err
