@@ -79,7 +79,7 @@ var sections = []struct {
 	{"secretsmanager", []string{"host", "port", "name", "rotatePasswordInDays", "username", "password"}},
 }
 
-// open locks, reads and validates a config.yml.
+// open locks, reads and validates a config.yml, which must be one that can be written.
 func open(o Options) (*lockedfile.File, config, error) {
 	path := o.ConfigPath
 	file, err := lockedfile.Open(path)
@@ -89,6 +89,9 @@ func open(o Options) (*lockedfile.File, config, error) {
 	cfg, err := read(path, file.Bytes())
 	if err == nil {
 		err = rehearse(path, file.Bytes())
+	}
+	if err == nil {
+		err = fileError(file.Replaceable())
 	}
 	if err == nil && cfg.endpoint != "" && o.Clients.RDS != nil && onAWS(o.Clients.RDS.Options()) {
 		err = &ConfigError{

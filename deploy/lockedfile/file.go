@@ -101,6 +101,16 @@ func (f *File) Replace(content []byte, secret bool) error {
 	return f.problem(syncFolder(filepath.Dir(f.target)))
 }
 
+// Replaceable tells whether Replace could write, without changing the file: it makes a
+// new file in the same folder and removes it. Its error is an *Error.
+func (f *File) Replaceable() error {
+	temp, err := os.CreateTemp(filepath.Dir(f.target), "."+filepath.Base(f.target)+".*")
+	if err != nil {
+		return f.problem(err)
+	}
+	return f.problem(errors.Join(temp.Close(), os.Remove(temp.Name())))
+}
+
 func (f *File) writeTemp(content []byte, mode fs.FileMode) (string, error) {
 	temp, err := os.CreateTemp(filepath.Dir(f.target), "."+filepath.Base(f.target)+".*")
 	if err != nil {

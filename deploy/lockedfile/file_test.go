@@ -197,3 +197,18 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestReplaceable(t *testing.T) {
+	path := write(t, 0o600)
+	f := open(t, path)
+	if err := f.Replaceable(); err != nil {
+		t.Error(err)
+	}
+	check(t, path, "a: 1\n", 0o600)
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Replaceable(); err == nil {
+		t.Error("the folder is gone")
+	}
+}
