@@ -100,6 +100,9 @@ func compare(ctx context.Context, t rotation.Turns) (Report, error) {
 	if err != nil {
 		return r, err
 	}
+	if len(current) == 0 {
+		return r, rotation.Errorf(rotation.ClassSecret, "the server has no user %s: create it, or correct the key username of the secret", r.CurrentUser)
+	}
 	other, err := reader.Rights(ctx, r.OtherUser)
 	if err != nil {
 		return r, err

@@ -54,6 +54,9 @@ func examine(t *testing.T, d doctor.Doctor) doctor.Report {
 func TestExamine(t *testing.T) {
 	d, admin := patient(t, dbserver.MariaDB, mysql.Engine{})
 	run := func(statement string) { admin.Exec(t, statement) }
+	if _, err := d.Examine(t.Context(), "app"); rotation.ClassOf(err) != rotation.ClassSecret {
+		t.Errorf("without any user: %v", err)
+	}
 	run("CREATE USER app@'%' IDENTIFIED BY 'First_1aA'")
 	t.Cleanup(func() { admin.Exec(t, "DROP USER app@'%', app_clone@'%'") })
 	if r := examine(t, d); !r.Missing || !r.Healthy() {

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/doctor"
@@ -67,12 +68,27 @@ func (a *app) doctor(ctx context.Context, name string, flags doctorFlags) error 
 	d := doctor.Doctor{Secrets: secretsmanager.NewFromConfig(cfg), Engine: anyEngine{}}
 	found, err := d.Examine(ctx, name)
 	if err != nil {
-		return fmt.Errorf("examining the secret: %w", err)
+		return examining(err)
 	}
 	if !flags.fixOwnership || flags.dryRun || len(found.Ownership) == 0 {
 		return a.writeExamined(found)
 	}
 	return a.fixOwnership(ctx, d, name, found, flags.yes)
+}
+
+// examining keeps what was asked for before the service's sentence: it may be the secret
+// that masterarn names. A database that does not answer says itself what to do.
+func examining(err error) error {
+	err = fmt.Errorf("examining the secret: %w", err)
+	_, asked := errors.AsType[*smithy.OperationError](err)
+	_, refused := errors.AsType[smithy.APIError](err)
+	switch {
+	case refused:
+		return guided{err: errors.New(messageOfTransfer(err)), hint: hintFor(err), code: exitCode(err)}
+	case asked:
+		return err
+	}
+	return guided{err: err}
 }
 
 // anyEngine chooses by the secret.

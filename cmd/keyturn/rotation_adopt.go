@@ -175,7 +175,9 @@ func (ad *adopter) chooseFunction(ctx context.Context, s *secretsmanager.Describ
 	function, err := functionOf(s, ad.flags.function)
 	if err != nil {
 		if function = engineFunction(engine); function == "" {
-			return err
+			return guided{err: fmt.Errorf("keyturn has no rotation function for the engine %q of the secret", engine), code: exitPreflight,
+				hint: "It has them for mysql, mariadb, aurora-mysql, postgres, aurora-postgresql, redis and valkey. Correct the key engine,\n" +
+					"or name a function of your own with --function."}
 		}
 	}
 	arn, err := functionARN(ctx, ad.cfg, function)

@@ -73,6 +73,10 @@ func (a *app) heal(ctx context.Context, name string, flags healFlags) error {
 	if err != nil {
 		return err
 	}
+	if pending := pendingVersion(described.VersionIdsToStages); needed && pending != "" {
+		return guided{err: fmt.Errorf("a rotation to version %s is not complete, and comes first", pending), code: exitPreflight,
+			hint: "\"keyturn rotation repair\" completes or drops it; \"aws secretsmanager cancel-rotate-secret\" ends it."}
+	}
 	if needed && !flags.dryRun {
 		if err := a.healNow(ctx, cfg, described, &h, flags); err != nil {
 			return err
