@@ -78,7 +78,7 @@ func (s *Server) rotate(engine rotation.Engine) lambdaapi.Handler {
 	return func(ctx context.Context, inv lambdaapi.Invocation) ([]byte, error) {
 		var e rotation.Event
 		if err := json.Unmarshal(inv.Payload, &e); err != nil {
-			return nil, errors.New("the event is not that of a rotation")
+			return nil, rotation.Errorf(rotation.ClassSecret, "the event is not that of a rotation, a JSON object with Step, SecretId and ClientRequestToken")
 		}
 		client, err := s.secretsOf(inv, secret.ARN(e.SecretID))
 		if err != nil {
@@ -112,8 +112,8 @@ type statement struct{ Effect, Action, Resource any }
 // rotatorPolicy lets a rotation function touch one secret and read another, if
 // there is one.
 func rotatorPolicy(arn, admin secret.ARN) (*policy.Document, error) {
-	if strings.ContainsAny(string(arn), "*?$") {
-		return nil, errors.New("the event's SecretId is not the ARN of a secret") // but a pattern of many
+	if !strings.HasPrefix(string(arn), "arn:") || strings.ContainsAny(string(arn), "*?$") { // a name, or a pattern of many
+		return nil, rotation.Errorf(rotation.ClassSecret, "the SecretId of the event is not the ARN of a secret, as DescribeSecret tells it")
 	}
 	statements := []statement{
 		{"Allow", "secretsmanager:GetRandomPassword", "*"},

@@ -6,6 +6,7 @@ import (
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/iam/policy"
 	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/rotation"
 )
 
 // A rotation function touches its secret, reads its admin secret, and that is all.
@@ -41,12 +42,13 @@ func TestRotatorPolicy(t *testing.T) {
 	}
 }
 
-// The SecretId of an event is written by whoever may invoke the function.
+// The SecretId of an event is written by whoever may invoke the function, who is told
+// what is wrong with it.
 func TestRotatorPolicyRefusesPatterns(t *testing.T) {
 	for _, arn := range []secret.ARN{"*", "arn:aws:secretsmanager:us-east-1:000000000000:secret:*", "arn:aws:secretsmanager:us-east-1:000000000000:secret:app-??????",
 		"arn:aws:secretsmanager:us-east-1:000000000000:secret:${aws:username}", "app"} {
-		if _, err := rotatorPolicy(arn, ""); err == nil {
-			t.Errorf("%s is taken", arn)
+		if _, err := rotatorPolicy(arn, ""); rotation.ClassOf(err) != rotation.ClassSecret {
+			t.Errorf("%s: %v", arn, err)
 		}
 	}
 }
