@@ -80,7 +80,10 @@ func (c *Client) do(ctx context.Context, operation string, in, out any) error {
 		return &smithyhttp.RequestSendError{Err: err}
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(answer) > maxAnswer {
+		err = fmt.Errorf("it is longer than %d bytes", maxAnswer)
+	}
 	if err != nil {
 		return fmt.Errorf("reading the answer: %w", err)
 	}

@@ -225,3 +225,12 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("error = %v, want an OperationError", err)
 	}
 }
+
+// An answer that is too long is an error of its own, and no broken JSON.
+func TestTooLongAnswer(t *testing.T) {
+	url, _, _ := answering(t, http.StatusOK, `{"Runs":[]}`+strings.Repeat(" ", maxAnswer))
+	_, err := New(loadConfig(t, map[string]string{"AWS_ENDPOINT_URL": url})).ListRotations(t.Context(), &ListRotationsInput{SecretID: "s"})
+	if err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("got %v", err)
+	}
+}
