@@ -149,16 +149,22 @@ func (a *app) readPolicies(flags accessKeyFlags) ([]string, error) {
 	return documents, nil
 }
 
+// readPolicy refuses what is too long to be sent: half a document would be malformed.
 func (a *app) readPolicy(file string) ([]byte, error) {
-	if file == "-" {
-		return readLimited(a.stdin)
+	in := a.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
+	text, err := readLimited(in)
+	if err == nil && len(text) > maxValue {
+		err = usagef("--policy: %s is longer than %d bytes", file, maxValue)
 	}
-	defer f.Close()
-	return readLimited(f)
+	return text, err
 }
 
 // accessKeyMaker returns the settings of the server that makes the key: the usual
