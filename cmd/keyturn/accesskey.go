@@ -125,7 +125,7 @@ func newAccessKeyStatusCommand(a *app, use, status, short string) *cobra.Command
 		Short:             short,
 		Example:           "  keyturn access-key " + use + " AKIAIOSFODNN7EXAMPLE",
 		Args:              positional("ID"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: offer(1, a.accessKeyIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.keyturn(cmd.Context())
 			if err != nil {
@@ -152,7 +152,7 @@ func newAccessKeyDeleteCommand(a *app) *cobra.Command {
 "keyturn access-key disable" does it in a way that can be taken back.`,
 		Example:           `  keyturn access-key delete AKIAIOSFODNN7EXAMPLE --yes`,
 		Args:              positional("ID"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: offer(1, a.accessKeyIDs),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.deleteAccessKey(cmd.Context(), args[0], yes) },
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")

@@ -58,6 +58,9 @@ func (a *app) awsConfig(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, err
 	}
+	if err := checkSettings(cfg); err != nil {
+		return aws.Config{}, err
+	}
 	if !isAWS(customEndpoint(cfg)) {
 		// The role of an EC2 instance means nothing to another server, and
 		// looking for one takes seconds where there is none.
@@ -104,6 +107,15 @@ func checkEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return usagef("--endpoint-url is a URL such as http://127.0.0.1:4566")
+	}
+	return nil
+}
+
+// checkSettings refuses an endpoint of the environment or profile that is no URL, which
+// the SDK would only stumble over.
+func checkSettings(cfg aws.Config) error {
+	if endpoint := customEndpoint(cfg); endpoint != "" && checkEndpoint(endpoint) != nil {
+		return usagef("the endpoint %q of the AWS settings is no URL such as http://127.0.0.1:4566; see AWS_ENDPOINT_URL", endpoint)
 	}
 	return nil
 }

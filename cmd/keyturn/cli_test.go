@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,15 @@ func TestInterrupted(t *testing.T) {
 	a := &app{}
 	if got := exitCode(a.settle(ctx, fmt.Errorf("listing: %w", ctx.Err()))); got != exitInterrupted {
 		t.Errorf("exit code = %d", got)
+	}
+}
+
+// A wrong clock is no wrong key.
+func TestHintOfClocks(t *testing.T) {
+	for _, text := range []string{"Signature expired: 20260101T000000Z is now earlier than …", "Signature not yet current: 20260101T000000Z is still later than …"} {
+		if got := hintFor(&smithy.GenericAPIError{Code: "InvalidSignatureException", Message: text}); !strings.Contains(got, "clocks") {
+			t.Errorf("%s: %s", text, got)
+		}
 	}
 }
 

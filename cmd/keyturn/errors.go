@@ -271,13 +271,15 @@ func hintOfService(err error) string {
 	return ""
 }
 
-// hintOfMessage knows two refusals of RotateSecret whose code says too little.
+// hintOfMessage knows refusals whose code says too little.
 func hintOfMessage(api smithy.APIError) string {
 	switch {
 	case strings.HasPrefix(api.ErrorMessage(), "Secrets Manager cannot invoke the specified Lambda function"):
 		return "\"keyturn deploy\" adds that permission; by hand it is\n" +
 			"  aws lambda add-permission --function-name FUNCTION --statement-id secretsmanager \\\n" +
 			"    --action lambda:InvokeFunction --principal secretsmanager.amazonaws.com"
+	case strings.HasPrefix(api.ErrorMessage(), "Signature expired"), strings.HasPrefix(api.ErrorMessage(), "Signature not yet current"):
+		return "The clocks of this machine and of the server are apart: set the one that is wrong."
 	case strings.HasPrefix(api.ErrorMessage(), "A previous rotation isn't complete"):
 		return "It tries again now: \"keyturn rotation status\" shows how it stands, and\n" +
 			"\"aws secretsmanager cancel-rotate-secret\" ends it."

@@ -36,7 +36,7 @@ out and listed as skipped.`,
   keyturn export --prefix prod/ --to prod.age --passphrase-file phrase.txt
   keyturn export --profile aws --to - --recipient age1qyqs… |
     keyturn import - --endpoint-url http://127.0.0.1:4566 --identity key.txt`,
-		ValidArgsFunction: a.completeNames,
+		ValidArgsFunction: a.completeManyNames,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.export(cmd.Context(), flags, args) },
 	}
 	f := cmd.Flags()

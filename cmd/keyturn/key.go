@@ -157,7 +157,7 @@ rotated by AWS; --local takes the key out of AWS KMS again.`,
   keyturn key rotate alias/payments
   keyturn key rotate --aws-kms arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab`,
 		Args:              atMostOne("KEY"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: offer(1, a.keyNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if flags.local && flags.awsKMS != "" {
 				return usagef("--local and --aws-kms do not go together")
@@ -261,7 +261,7 @@ before then.`,
 		Example: `  keyturn key retire 41a0c7d09be3f5c2`,
 		Args:    positional("MATERIAL"),
 
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: offer(1, a.oldMaterials),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.keyturn(cmd.Context())
 			if err != nil {

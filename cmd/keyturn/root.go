@@ -90,6 +90,7 @@ help environment" and "keyturn help exit-codes".`,
 	root.InitDefaultHelpCmd()
 	fitCompletion(root)
 	fitHelp(root)
+	a.fitFlags(root)
 	return root
 }
 

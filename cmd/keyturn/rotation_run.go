@@ -49,7 +49,7 @@ the exit code is that of the first failure (see "keyturn help exit-codes").`,
 		Example: `  keyturn rotation run prod/db prod/cache
   keyturn rotation run --all --tag team=payments --revoke-old --parallel 8
   keyturn rotation run --all --dry-run -o json`,
-		ValidArgsFunction: a.completeNames,
+		ValidArgsFunction: a.completeManyNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.check(args); err != nil {
 				return err

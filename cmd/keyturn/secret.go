@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -181,29 +180,3 @@ const (
 	stagePending  = "AWSPENDING"
 	stagePrevious = "AWSPREVIOUS"
 )
-
-// completionPatience is how long a shell may wait for the names of secrets.
-const completionPatience = 2 * time.Second
-
-// completeNames offers the names of the secrets to the shell; none when the
-// server cannot be asked.
-func (a *app) completeNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx := cmd.Context()
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	ctx, cancel := context.WithTimeout(ctx, completionPatience)
-	defer cancel()
-	list, err := a.listSecrets(ctx, false)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	names := make([]string, len(list))
-	for i, s := range list {
-		names[i] = aws.ToString(s.Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}

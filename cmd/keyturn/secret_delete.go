@@ -86,7 +86,7 @@ func newSecretRestoreCommand(a *app) *cobra.Command {
 		Short:             "Take back the deletion of a secret",
 		Example:           `  keyturn secret restore test/db`,
 		Args:              positional("NAME"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: offer(1, a.deletedNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.secrets(cmd.Context())
 			if err != nil {
