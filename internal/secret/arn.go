@@ -42,7 +42,18 @@ func CheckName(name string) error {
 // NewARN returns an ARN for a new secret; the suffix is drawn anew each time,
 // so that permission for a deleted secret does not extend to its successor.
 func NewARN(p Place, name string) ARN {
-	return ARN(p.prefix() + name + "-" + rand.Text()[:6])
+	return ARN(p.prefix() + name + "-" + newSuffix())
+}
+
+// newSuffix returns six random letters and digits.
+func newSuffix() string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	suffix := make([]byte, 6)
+	_, _ = rand.Read(suffix) // never fails
+	for i, b := range suffix {
+		suffix[i] = alphabet[int(b)%len(alphabet)]
+	}
+	return string(suffix)
 }
 
 // UnknownARN returns the ARN by which permission for a name is judged as long

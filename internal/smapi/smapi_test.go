@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +162,9 @@ func TestNamesAndARNs(t *testing.T) {
 func TestSuffixIsDrawnAnew(t *testing.T) {
 	c := newClient(t)
 	first := c.create("again", "x")
+	if !regexp.MustCompile(`:again-[A-Za-z0-9]{6}$`).MatchString(*first.ARN) {
+		t.Errorf("the ARN is %s", *first.ARN)
+	}
 	_, err := c.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("again"), ForceDeleteWithoutRecovery: aws.Bool(true)})
 	c.must(err)
 	if second := c.create("again", "x"); *first.ARN == *second.ARN {
