@@ -21,9 +21,14 @@ var classes = map[string]rotation.Class{
 	"28000": rotation.ClassPrivilege, // invalid_authorization_specification
 	"42501": rotation.ClassPrivilege, // insufficient_privilege
 	"22023": rotation.ClassPolicy,    // invalid_parameter_value: the module passwordcheck
+	"57P01": rotation.ClassTCP,       // admin_shutdown
+	"57P02": rotation.ClassTCP,       // crash_shutdown
+	"57P03": rotation.ClassTCP,       // cannot_connect_now
 	"57014": rotation.ClassTimeout,   // query_canceled
 	"55P03": rotation.ClassTimeout,   // lock_not_available
 }
+
+const stopping = "the server is starting or stopping; the step will be repeated"
 
 // hints say what to do about a code.
 var hints = map[string]string{
@@ -33,7 +38,9 @@ var hints = map[string]string{
 	"0A000": "if it is a replica, it cannot change passwords; name the writer's endpoint as host",
 	"25006": "a replica cannot change passwords; name the writer's endpoint as host",
 	"53300": "the server has no free connection; raise max_connections, or the CONNECTION LIMIT of the role or database",
-	"57P03": "the server is starting or stopping; the step will be repeated",
+	"57P01": stopping,
+	"57P02": stopping,
+	"57P03": stopping,
 }
 
 // serverError is the server's answer.
@@ -57,6 +64,8 @@ func classify(ctx context.Context, err error) (rotation.Class, error) {
 	switch text := err.Error(); {
 	case strings.Contains(text, "server refused TLS connection"):
 		return rotation.ClassTLS, rotation.ErrNoTLS
+	case errors.Is(err, pgconn.ErrConnClosed):
+		return rotation.ClassTCP, errors.New("the server closed the connection")
 	case errors.Is(err, errElsewhere), errors.Is(err, errUnchecked):
 		return rotation.ClassPolicy, err
 	case asked(err, inClear):
@@ -113,6 +122,10 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 	case rotation.ClassTLS:
 		hint = rotation.TLSHint(cause, l)
 	case rotation.ClassAuth, rotation.ClassPrivilege:
+	case rotation.ClassTCP:
+		if !answered(cause) {
+			hint = class.Hint(l)
+		}
 	default:
 		hint = class.Hint(l)
 	}
@@ -120,6 +133,12 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 		hint = "; " + hint
 	}
 	return rotation.Errorf(class, "logging in to %s as %s: %w%s", l.Address(defaultPort), l.Username, cause, hint)
+}
+
+// answered tells whether it is the server that said so.
+func answered(cause error) bool {
+	var e *serverError
+	return errors.As(cause, &e)
 }
 
 // afterPassword are the functions of the server that count connections once the

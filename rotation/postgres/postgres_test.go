@@ -31,6 +31,9 @@ func TestClasses(t *testing.T) {
 		{server("22023", "password is too short"), rotation.ClassPolicy},
 		{server("25006", "cannot execute ALTER ROLE in a read-only transaction"), rotation.ClassDatabase},
 		{server("57014", "canceling statement due to statement timeout"), rotation.ClassTimeout},
+		{server("57P01", "terminating connection due to unexpected postmaster exit"), rotation.ClassTCP},
+		{server("57P03", "the database system is starting up"), rotation.ClassTCP},
+		{pgconn.ErrConnClosed, rotation.ClassTCP},
 		{errors.New("anything"), rotation.ClassDatabase},
 	} {
 		if class, _ := classify(context.Background(), tc.err); class != tc.want {
