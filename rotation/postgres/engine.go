@@ -81,9 +81,9 @@ func config(l rotation.Login) (*pgx.ConnConfig, error) {
 		cfg.Database = defaultDatabase
 	}
 	cfg.Fallbacks = nil
-	// A role may be set to other values of the last two, with which the driver sends
-	// no parameters.
-	cfg.RuntimeParams = map[string]string{"application_name": "keyturn", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
+	// A role may be set to other values of the next two, with which the driver sends no
+	// parameters, and of the last, in which a time may be read as another than it was.
+	cfg.RuntimeParams = map[string]string{"application_name": "keyturn", "client_encoding": "UTF8", "standard_conforming_strings": "on", "DateStyle": "ISO"}
 	cfg.RequireAuth = hashed
 	if cfg.TLSConfig, err = l.TLSConfig(); err != nil {
 		return nil, err

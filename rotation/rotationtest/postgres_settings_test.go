@@ -64,3 +64,16 @@ func TestPostgresPlantedFunction(t *testing.T) {
 	w.rotate("version-1")
 	w.wantIn("by turns", "AWSCURRENT", "AWSPREVIOUS")
 }
+
+// TestPostgresDateStyle: what the server writes by another one it may read otherwise:
+// IST is the time of India, and of Israel.
+func TestPostgresDateStyle(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	w.roleAdmin("DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Kolkata'")
+	w.sql("ALTER ROLE %s VALID UNTIL '2030-01-02 12:00+00'", w.first.Username)
+	w.rotate("version-1")
+	w.rotate("version-2")
+	for _, role := range []string{w.first.Username, w.clone()} {
+		w.sql("DO $$ BEGIN ASSERT (SELECT rolvaliduntil = '2030-01-02 12:00+00' FROM pg_roles WHERE rolname = '%s'); END $$", role)
+	}
+}
