@@ -2,6 +2,8 @@ package mysql
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -23,8 +25,6 @@ type mysql struct{ *conn }
 
 const (
 	hostsOf    = "SELECT RTRIM(host), " + readsOnly + " FROM mysql.user WHERE user = ?" // the mode PAD_CHAR_TO_FULL_LENGTH fills it up
-	lockOf     = "keyturn:"                                                             // + user, of which MariaDB's may be longer than the 64 characters of a lock's name
-	lockName   = 56
 	lockSecond = 10
 )
 
@@ -234,7 +234,7 @@ func (m *mysql) noDual(err error, doing, grant string) error {
 // between two statements. It ends with the connection at the latest, which may
 // outlive the step of ctx.
 func (c *conn) lock(ctx context.Context, user string) (unlock func(), err error) {
-	name := lockOf + user[:min(len(user), lockName)]
+	name := lockOf(user)
 	var got *int
 	err = c.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", name, lockSecond).Scan(&got)
 	err = c.statementError(ctx, err, nil)
@@ -259,3 +259,10 @@ func isServer(err error, number uint16) bool {
 	var e *serverError
 	return errors.As(err, &e) && e.number == number
 }
+// lockOf names the lock of a user, whose own name may be longer than a lock's, of which
+// MySQL takes 64 bytes.
+func lockOf(user string) string {
+	sum := sha256.Sum256([]byte(user))
+	return "keyturn:" + hex.EncodeToString(sum[:16])
+}
+

@@ -34,7 +34,7 @@ func TestLockEndsWithItsStep(t *testing.T) {
 		return // the connection has ended, and the lock with it
 	}
 	var free bool
-	if err := c.QueryRowContext(t.Context(), "SELECT IS_FREE_LOCK(?)", lockOf+"someone").Scan(&free); err != nil || !free {
+	if err := c.QueryRowContext(t.Context(), "SELECT IS_FREE_LOCK(?)", lockOf("someone")).Scan(&free); err != nil || !free {
 		t.Errorf("the lock is free: %v, %v", free, err)
 	}
 }

@@ -55,3 +55,18 @@ func TestPlanOfOneRowOfTwo(t *testing.T) {
 		}
 	})
 }
+
+// TestNamesOfManyBytes: the lock that keeps two workers apart has a name of 64 bytes at
+// most.
+func TestNamesOfManyBytes(t *testing.T) {
+	w := newWorld(t, dbserver.MySQL, privileged)
+	short, long := w.first.Username, "a"+strings.Repeat("é", 28)
+	w.sql("RENAME USER '%s'@'%%' TO '%s'@'%%'", short, long)
+	t.Cleanup(func() { w.sql("RENAME USER '%s'@'%%' TO '%s'@'%%'", long, short); w.first.Username = short })
+	w.first.Username = long
+	w.store.create(secretID, w.value())
+	w.rotate("version-1")
+	w.must("version-1", rotation.StepRetire)
+	w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+	w.want("AWSPREVIOUS", false, w.first.Password)
+}
