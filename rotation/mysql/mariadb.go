@@ -174,7 +174,9 @@ func pluginsOf(list []alternative) (plugins []string) {
 }
 
 var (
-	identified = regexp.MustCompile("^CREATE USER (?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\")@(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\") IDENTIFIED (.*)$")
+	// A server that is set to sql_quote_show_create = OFF quotes odd names alone.
+	named      = "(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[^`\"@ ]+)"
+	identified = regexp.MustCompile("^CREATE USER " + named + "@" + named + " IDENTIFIED (.*)$")
 	byHash     = regexp.MustCompile(`^BY PASSWORD '([^']*)'`)
 	viaPlugin  = regexp.MustCompile(`^(?:VIA|OR) ([0-9A-Za-z_]+)(?: USING '([^']*)')? ?`)
 )

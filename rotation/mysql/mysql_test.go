@@ -73,6 +73,8 @@ func TestParseAlternatives(t *testing.T) {
 		{"CREATE USER `u`@`%` IDENTIFIED VIA ed25519 USING 'abc'", []alternative{{"ed25519", "abc"}}},
 		{"CREATE USER `a`` IDENTIFIED VIA ed25519`@`%` IDENTIFIED BY PASSWORD '" + h + "'", []alternative{{native, h}}},
 		{"CREATE USER `u`@`%`", nil},
+		{"CREATE USER u@% IDENTIFIED BY PASSWORD '" + h + "'", []alternative{{native, h}}},
+		{"CREATE USER `a@b`@10.0.0.0/255.0.0.0 IDENTIFIED VIA ed25519 USING 'abc'", []alternative{{"ed25519", "abc"}}},
 	} {
 		got := parseAlternatives(tc.created)
 		if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(alternative{})); diff != "" {

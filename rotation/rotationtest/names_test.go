@@ -70,3 +70,20 @@ func TestNamesOfManyBytes(t *testing.T) {
 	w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
 	w.want("AWSPREVIOUS", false, w.first.Password)
 }
+
+// TestNamesWithoutQuotes: SHOW CREATE USER leaves them away under this setting, and the
+// old password ends all the same.
+func TestNamesWithoutQuotes(t *testing.T) {
+	for _, kind := range []accountKind{plain, privileged} {
+		w := newWorld(t, dbserver.MariaDB, kind)
+		if kind == plain {
+			w.addAdmin(w.admin.User, w.admin.Password)
+		}
+		w.sql("SET GLOBAL sql_quote_show_create = OFF")
+		w.rotate("version-1")
+		w.must("version-1", rotation.StepRetire)
+		w.sql("SET GLOBAL sql_quote_show_create = ON")
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+		w.want("AWSPREVIOUS", false, w.first.Password)
+	}
+}
