@@ -15,10 +15,17 @@ import (
 // RTRIM and LENGTH: for the modes PAD_CHAR_TO_FULL_LENGTH and EMPTY_STRING_IS_NULL.
 const admission = `SELECT LENGTH(RTRIM(user)) = 0, RTRIM(host),
 		ssl_type = 'X509' OR LENGTH(x509_issuer) > 0 OR LENGTH(x509_subject) > 0, LENGTH(ssl_type) > 0,
-		ssl_cipher, {factors},
+		ssl_cipher, {factors}, {locked},
 		LENGTH(RTRIM(host)) = 0 OR client LIKE RTRIM(host) OR client = 'localhost' AND ('127.0.0.1' LIKE RTRIM(host) OR '::1' LIKE RTRIM(host)),
 		host LIKE '%/%' OR INET6_ATON(client) IS NULL
 	FROM mysql.user, (SELECT SUBSTRING_INDEX(USER(), '@', -1) AS client) me WHERE user = ? OR LENGTH(RTRIM(user)) = 0`
+
+// In {locked}: MariaDB has the column in the table behind its view, from 10.4 on.
+const (
+	locked        = "account_locked = 'Y'"
+	lockedOfMaria = `COALESCE((SELECT JSON_VALUE(p.Priv, '$.account_locked') IN ('true', '1')
+		FROM mysql.global_priv p WHERE p.user = mysql.user.user AND p.host = mysql.user.host), 0)`
+)
 
 // severalFactors tells accounts that need more than a password; see "Multifactor
 // Authentication" in MySQL's manual.
@@ -33,6 +40,7 @@ type entry struct {
 	encrypted   bool   // needs TLS
 	cipher      string // needs this one; empty: any
 	factors     bool   // needs more than a password
+	locked      bool   // ACCOUNT LOCK
 
 	surely bool // lets this machine in
 	maybe  bool // nobody knows
@@ -108,6 +116,8 @@ func (c *conn) protected(ctx context.Context, own []entry, user string) error {
 // meets tells what a login from here lacks for an account.
 func (c *conn) meets(ctx context.Context, e entry, user string) error {
 	switch {
+	case e.locked:
+		return rotation.Errorf(rotation.ClassPolicy, "the account of %s is locked, so a new password could not be tried: ALTER USER %s ACCOUNT UNLOCK", user, account{user, e.host})
 	case e.certificate:
 		return rotation.Errorf(rotation.ClassPolicy, "the account of %s requires a client certificate (REQUIRE X509, ISSUER or SUBJECT), which is not supported, so a new password could not be tried", user)
 	case e.factors:
@@ -137,12 +147,22 @@ func (c *conn) ciphers(ctx context.Context, want, user string) error {
 	return rotation.Errorf(rotation.ClassPolicy, "the account of %s requires the cipher %s (REQUIRE CIPHER), and a login from here has %s, so a new password could not be tried", user, want, cipher)
 }
 
-func (c *conn) entries(ctx context.Context, user string) ([]entry, error) {
-	factors := "0"
-	if !c.isMariaDB() && atLeast(c.version, 8, 0, 27) {
-		factors = severalFactors
+// admission is the query in the words of this server.
+func (c *conn) admission() string {
+	hasFactors, isLocked := "0", locked
+	switch {
+	case c.isMariaDB() && atLeast(c.version, 10, 4, 0):
+		isLocked = lockedOfMaria
+	case c.isMariaDB():
+		isLocked = "0"
+	case atLeast(c.version, 8, 0, 27):
+		hasFactors = severalFactors
 	}
-	rows, err := c.QueryContext(ctx, strings.Replace(admission, "{factors}", factors, 1), user)
+	return strings.NewReplacer("{factors}", hasFactors, "{locked}", isLocked).Replace(admission)
+}
+
+func (c *conn) entries(ctx context.Context, user string) ([]entry, error) {
+	rows, err := c.QueryContext(ctx, c.admission(), user)
 	if err != nil {
 		return nil, c.needs(c.statementError(ctx, err, nil), "looking at the accounts of "+user, "SELECT ON mysql.user")
 	}
@@ -150,7 +170,7 @@ func (c *conn) entries(ctx context.Context, user string) ([]entry, error) {
 	var all []entry
 	for rows.Next() {
 		var e entry
-		if err := rows.Scan(&e.anonymous, &e.host, &e.certificate, &e.encrypted, &e.cipher, &e.factors, &e.surely, &e.maybe); err != nil {
+		if err := rows.Scan(&e.anonymous, &e.host, &e.certificate, &e.encrypted, &e.cipher, &e.factors, &e.locked, &e.surely, &e.maybe); err != nil {
 			return nil, c.statementError(ctx, err, nil)
 		}
 		all = append(all, e)

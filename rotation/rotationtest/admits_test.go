@@ -38,6 +38,32 @@ func TestAdminLeavesAccountsThatNeverLogIn(t *testing.T) {
 	}
 }
 
+// TestAdminLeavesALockedAccount, of which it is told that no database has the pending
+// password: AWSCURRENT logs in once it is unlocked.
+func TestAdminLeavesALockedAccount(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		for _, strategy := range []string{"SingleUser", "AlternatingUsers"} {
+			w := newWorld(t, p, plain, `"rotationStrategy":"`+strategy+`"`)
+			w.addAdmin(w.admin.User, w.admin.Password)
+			t.Cleanup(w.dropOthers)
+			w.sql("ALTER USER '%s'@'%%' ACCOUNT LOCK", w.first.Username)
+			w.store.begin(secretID, "version-1")
+			told := w.teller("version-1")
+			_, err := told.step(rotation.StepCreate)
+			w.check(err)
+			_, err = told.step(rotation.StepSet)
+			checkClass(t, strategy, err, rotation.ClassPolicy)
+			if err != nil && !strings.Contains(err.Error(), "ALTER USER '"+w.first.Username+"'@'%' ACCOUNT UNLOCK") {
+				t.Errorf("error %v", err)
+			}
+			w.sql("ALTER USER '%s'@'%%' ACCOUNT UNLOCK", w.first.Username)
+			w.want("AWSCURRENT", true, w.first.Password)
+			w.must("version-1", rotation.StepSet)
+			w.must("version-1", rotation.StepTest)
+		}
+	})
+}
+
 // TestAdminLeavesAccountsOfSeveralFactors: their password alone lets nobody in.
 func TestAdminLeavesAccountsOfSeveralFactors(t *testing.T) {
 	for _, extra := range [][]string{nil, {`"rotationStrategy":"SingleUser"`}} {
