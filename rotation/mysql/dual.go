@@ -55,6 +55,9 @@ func (m *mysql) SetPassword(ctx context.Context, user, password string) error {
 // setOwn needs no privilege. It gives the current password only to accounts
 // that must (PASSWORD REQUIRE CURRENT), because MySQL 5.7 does not know REPLACE.
 func (m *mysql) setOwn(ctx context.Context, password string) error {
+	if err := m.writable(); err != nil {
+		return err
+	}
 	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ?", password)
 	if isServer(err, errMissingCurrent) {
 		err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ?", password, m.login.Password)
@@ -86,6 +89,9 @@ func (m *mysql) AddPassword(ctx context.Context, user, password, keep string) er
 // secondary one, for it logs in: an abandoned rotation or another worker has
 // set a newer one. Replacing that without RETAIN leaves keep where it is.
 func (m *mysql) addOwn(ctx context.Context, password, keep string) error {
+	if err := m.writable(); err != nil {
+		return err
+	}
 	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", password, keep)
 	if isServer(err, errWrongCurrent) {
 		err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ?", password)
@@ -132,6 +138,9 @@ func (m *mysql) alterAll(ctx context.Context, rows []account, keep string, claus
 	}
 	if clauses == nil {
 		return nil
+	}
+	if err := m.writable(); err != nil {
+		return err
 	}
 	return m.exec(ctx, "ALTER USER "+strings.Join(clauses, ", "), args...)
 }
@@ -204,6 +213,9 @@ func (m *mysql) dropOwn(ctx context.Context, keep string) error {
 // refuses unless keep is the primary one. DISCARD alone would end keep if a
 // newer password has just been set.
 func (m *mysql) dropSurely(ctx context.Context, keep string) (sure bool, err error) {
+	if err := m.writable(); err != nil {
+		return false, err
+	}
 	err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", keep, keep)
 	switch {
 	case err == nil:
@@ -247,6 +259,13 @@ func (c *conn) lock(ctx context.Context, user string) (unlock func(), err error)
 	return func() { c.unlock(context.WithoutCancel(ctx), name) }, nil
 }
 
+// lockOf names the lock of a user, whose own name may be longer than a lock's, of which
+// MySQL takes 64 bytes.
+func lockOf(user string) string {
+	sum := sha256.Sum256([]byte(user))
+	return "keyturn:" + hex.EncodeToString(sum[:16])
+}
+
 // unlock ends a lock. Where that fails the driver has closed the connection.
 func (c *conn) unlock(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(ctx, lockSecond*time.Second)
@@ -259,10 +278,3 @@ func isServer(err error, number uint16) bool {
 	var e *serverError
 	return errors.As(err, &e) && e.number == number
 }
-// lockOf names the lock of a user, whose own name may be longer than a lock's, of which
-// MySQL takes 64 bytes.
-func lockOf(user string) string {
-	sum := sha256.Sum256([]byte(user))
-	return "keyturn:" + hex.EncodeToString(sum[:16])
-}
-

@@ -121,7 +121,7 @@ func identify(ctx context.Context, db *sql.DB, l rotation.Login) (*conn, error) 
 	}
 	c := &conn{Conn: one, db: db, login: l}
 	var who string
-	if err := c.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&c.version, &who); err != nil {
+	if err := c.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER(), "+readsOnly).Scan(&c.version, &who, &c.readOnly); err != nil {
 		return nil, loginError(ctx, err, l)
 	}
 	c.self = parseAccount(who)
@@ -168,7 +168,7 @@ type conn struct {
 	self    account
 	version string
 
-	readOnly bool // the server, at the last look at another's accounts
+	readOnly bool // the server, at the login or the last look at another's accounts
 	bounded  bool // see bound
 }
 

@@ -104,6 +104,9 @@ func (m *mariadb) DropOldPassword(ctx context.Context, user, keep string) error 
 	if all == nil {
 		return nil
 	}
+	if err := m.writable(); err != nil {
+		return err
+	}
 	return m.identify(ctx, all...)
 }
 

@@ -16,6 +16,9 @@ func (m *mysql) MakeUser(ctx context.Context, name, password, like string, alone
 	if err != nil {
 		return err
 	}
+	if err := m.writable(); err != nil {
+		return err
+	}
 	for _, a := range rows {
 		plugin, err := m.plugin(ctx, a)
 		if err != nil {
@@ -71,6 +74,9 @@ func (c *conn) allow(ctx context.Context, a account, privilege string, alone boo
 func (m *mariadb) MakeUser(ctx context.Context, name, password, like string, alone bool) error {
 	rows, err := m.accounts(ctx, like, hostsOfMaria)
 	if err != nil {
+		return err
+	}
+	if err := m.writable(); err != nil {
 		return err
 	}
 	for _, a := range rows {

@@ -89,3 +89,32 @@ func TestReadOnlyServer(t *testing.T) {
 		w.must("version-1", rotation.StepSet)
 	})
 }
+
+// TestReadOnlyServerAndAMightyAccount: nor does the account itself change a replica, and
+// nobody ends a password there.
+func TestReadOnlyServerAndAMightyAccount(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		db := newWorld(t, p, plain).adminDB()
+		for _, strategy := range []string{"SingleUser", "DualPassword"} {
+			for _, admin := range []bool{false, true} {
+				w := newWorld(t, p, privileged)
+				w.sql("GRANT ALL ON *.* TO '%s'@'%%' WITH GRANT OPTION", w.first.Username)
+				if admin {
+					w.addAdmin(w.admin.User, w.admin.Password)
+				}
+				w.rotate("version-1")
+				w.setStrategy(strategy)
+				w.run(db, "SET GLOBAL read_only = ON")
+				w.refused("version-1", rotation.StepRetire, rotation.ClassDatabase, "writer's endpoint")
+				w.refused("", rotation.StepRehearse, rotation.ClassDatabase, "writer's endpoint")
+				w.store.begin(secretID, "version-2")
+				w.must("version-2", rotation.StepCreate)
+				w.refused("version-2", rotation.StepSet, rotation.ClassDatabase, "writer's endpoint")
+				w.want("what was valid, on a replica", true, w.first.Password, w.login("AWSCURRENT").Password)
+				w.run(db, "SET GLOBAL read_only = OFF")
+				w.must("version-2", rotation.StepSet)
+				w.want("AWSPENDING", true, w.login("AWSPENDING").Password)
+			}
+		}
+	})
+}
