@@ -52,7 +52,7 @@ func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session
 	if err != nil {
 		return nil, loginError(ctx, err, l)
 	}
-	s := &session{conn: c, login: l, timeout: e.timeout()}
+	s := &session{conn: c, login: l, timeout: e.timeout(), iterations: iterations(c)}
 	if err := s.settle(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
@@ -115,6 +115,8 @@ type session struct {
 	conn    *pgx.Conn
 	login   rotation.Login
 	timeout time.Duration // bounds another connection
+
+	iterations int // of a verifier
 	// withheld is the server's warning about a GRANT that had no effect.
 	withheld string
 }
@@ -122,7 +124,7 @@ type session struct {
 // SetPassword implements rotation.Session. One simple query holds the whole
 // transaction.
 func (s *session) SetPassword(ctx context.Context, user, password string) error {
-	alter, err := alterRole(user, password)
+	alter, err := s.alterRole(user, password)
 	if err != nil {
 		return err
 	}

@@ -167,7 +167,7 @@ func (r role) attributes() string {
 func (s *session) standFor(r role, owner, password string) ([]string, error) {
 	access := "PASSWORD NULL"
 	if password != "" {
-		verifier, err := newVerifier(password)
+		verifier, err := newVerifier(password, s.iterations)
 		if err != nil {
 			return nil, again(r, err)
 		}

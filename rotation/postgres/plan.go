@@ -110,7 +110,7 @@ func (s *session) sessions(ctx context.Context, user string) ([]rotation.OpenSes
 // MakeUser implements rotation.Rehearser. Nothing more is needed to change
 // one's own password; alone does not matter, for a role has one only.
 func (s *session) MakeUser(ctx context.Context, name, password, _ string, _ bool) error {
-	verifier, err := newVerifier(password)
+	verifier, err := newVerifier(password, s.iterations)
 	if err != nil {
 		return err
 	}

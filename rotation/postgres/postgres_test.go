@@ -50,7 +50,7 @@ func TestVerifier(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := verifier("pencil", salt)
+	got, err := verifier("pencil", salt, usualIterations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +60,11 @@ func TestVerifier(t *testing.T) {
 }
 
 func TestVerifiersDiffer(t *testing.T) {
-	one, err := newVerifier("pencil")
+	one, err := newVerifier("pencil", usualIterations)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if two, err := newVerifier("pencil"); err != nil || one == two {
+	if two, err := newVerifier("pencil", usualIterations); err != nil || one == two {
 		t.Errorf("the salt is not new: %v", err)
 	}
 }

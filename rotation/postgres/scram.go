@@ -7,19 +7,32 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/keyturn/keyturn/rotation"
 )
 
 const (
-	iterations = 4096 // PostgreSQL's own default
-	saltLength = 16
+	usualIterations = 4096 // PostgreSQL's own default
+	saltLength      = 16
 )
+
+// iterations is a session's scram_iterations, which servers from 16 on report. A
+// pooler may keep it to itself.
+func iterations(c *pgx.Conn) int {
+	n, err := strconv.Atoi(c.PgConn().ParameterStatus("scram_iterations"))
+	if err != nil || n < 1 {
+		return usualIterations
+	}
+	return n
+}
 
 // newVerifier returns what PostgreSQL stores for a password, under a new salt.
 // A password outside printable ASCII is refused: SASLprep would have to
 // normalize it, as every client does in its own way.
-func newVerifier(password string) (string, error) {
+func newVerifier(password string, iterations int) (string, error) {
 	if password == "" {
 		return "", rotation.Errorf(rotation.ClassPolicy, "%w: it is empty", rotation.ErrRejected)
 	}
@@ -32,12 +45,12 @@ func newVerifier(password string) (string, error) {
 	if _, err := rand.Read(salt); err != nil {
 		return "", fmt.Errorf("making a salt: %w", err)
 	}
-	return verifier(password, salt)
+	return verifier(password, salt, iterations)
 }
 
 // verifier computes SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey, by RFC
 // 5803 in PostgreSQL's spelling.
-func verifier(password string, salt []byte) (string, error) {
+func verifier(password string, salt []byte, iterations int) (string, error) {
 	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
 	if err != nil {
 		return "", fmt.Errorf("deriving a key: %w", err)

@@ -35,7 +35,7 @@ const rollbackTime = 2 * time.Second
 
 // BeginPassword implements rotation.Transactional.
 func (s *session) BeginPassword(ctx context.Context, user, password string) (rotation.Tx, error) {
-	alter, err := alterRole(user, password)
+	alter, err := s.alterRole(user, password)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ func (t *tx) Rollback() {
 }
 
 // alterRole is the statement that sets a password.
-func alterRole(user, password string) (string, error) {
-	verifier, err := newVerifier(password)
+func (s *session) alterRole(user, password string) (string, error) {
+	verifier, err := newVerifier(password, s.iterations)
 	if err != nil {
 		return "", err
 	}

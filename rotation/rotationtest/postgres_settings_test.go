@@ -77,3 +77,13 @@ func TestPostgresDateStyle(t *testing.T) {
 		w.sql("DO $$ BEGIN ASSERT (SELECT rolvaliduntil = '2030-01-02 12:00+00' FROM pg_roles WHERE rolname = '%s'); END $$", role)
 	}
 }
+
+// TestPostgresIterations: a verifier has as many rounds as the server is set to, which
+// versions before 16 cannot be.
+func TestPostgresIterations(t *testing.T) {
+	w := newWorld(t, dbserver.Postgres, plain)
+	w.sql("DO $$ BEGIN ALTER ROLE %s SET scram_iterations = 5000; EXCEPTION WHEN insufficient_privilege OR undefined_object THEN NULL; END $$", w.first.Username)
+	w.rotate("version-1")
+	w.sql(`DO $$ BEGIN ASSERT (SELECT rolpassword LIKE 'SCRAM-SHA-256$' || CASE WHEN current_setting('server_version_num')::int < 160000 THEN 4096 ELSE 5000 END || ':%%'
+		FROM pg_authid WHERE rolname = '%s'); END $$`, w.first.Username)
+}
