@@ -33,6 +33,11 @@ const bounded = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '1
 // rollbackTime bounds a ROLLBACK; after it the connection is closed.
 const rollbackTime = 2 * time.Second
 
+// commitTime is how long a COMMIT may wait for a synchronous standby. Nothing of the
+// server's bounds that; meanwhile neither the new password nor any other change of the
+// role is to be had.
+const commitTime = 2 * time.Second
+
 // BeginPassword implements rotation.Transactional.
 func (s *session) BeginPassword(ctx context.Context, user, password string) (rotation.Tx, error) {
 	alter, err := s.alterRole(user, password)
@@ -60,6 +65,7 @@ type tx struct {
 // transaction had failed before.
 func (t *tx) Commit(ctx context.Context) error {
 	t.ended = true
+	defer t.hurry(ctx)()
 	results, err := t.s.conn.PgConn().Exec(ctx, "COMMIT").ReadAll()
 	if err != nil {
 		return statementError(ctx, err)
@@ -68,6 +74,23 @@ func (t *tx) Commit(ctx context.Context) error {
 		return &rotation.Error{Class: rotation.ClassDatabase, Err: errors.New("the server has rolled the change back")}
 	}
 	return nil
+}
+
+// hurry cancels a COMMIT that waits for long. The change is durable on this server by
+// then, and the server answers COMMIT all the same (SyncRepWaitForLSN in its source).
+func (t *tx) hurry(ctx context.Context) (stop func()) {
+	done := make(chan struct{})
+	late := time.AfterFunc(commitTime, func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
+		defer cancel()
+		_ = t.s.conn.PgConn().CancelRequest(ctx)
+	})
+	return func() {
+		if !late.Stop() {
+			<-done // it must not hit what comes next
+		}
+	}
 }
 
 // Rollback implements rotation.Tx.
