@@ -24,6 +24,7 @@ type outage struct {
 	seen  int // effects until now
 	after int // the effect after which to end; 0 never
 	dead  bool
+	kill  func() // the database's server, before its answer is lost; nil: it lives on
 	conns []net.Conn
 }
 
@@ -44,6 +45,13 @@ func (o *outage) isDead() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.dead
+}
+
+// killAfter ends the database with the n-th effect.
+func (o *outage) killAfter(n int, kill func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.after, o.kill = n, kill
 }
 
 // revive starts the process again; it lives on for good.
@@ -148,6 +156,9 @@ func (o *outage) answers(client, server net.Conn, changes <-chan struct{}) {
 		select {
 		case <-changes:
 			if o.effect() {
+				if o.kill != nil {
+					o.kill()
+				}
 				return
 			}
 		default:
