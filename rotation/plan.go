@@ -215,7 +215,7 @@ func (p *Plan) tryTurns(ctx context.Context, session Session, cur document) erro
 	if trier, ok := session.(CopyTrier); ok && err == nil {
 		err = trier.TryCopyUser(ctx, cur.login, other)
 	}
-	if slices.Contains([]Class{ClassPolicy, ClassPrivilege, ClassSecret}, ClassOf(err)) {
+	if slices.Contains([]Class{ClassPolicy, ClassPrivilege, ClassSecret, ClassDatabase}, ClassOf(err)) {
 		p.Obstacles = append(p.Obstacles, err.Error())
 		return nil
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
@@ -54,12 +52,13 @@ func TestPostgresReplica(t *testing.T) {
 	w := newWorld(t, dbserver.Postgres, plain)
 	must(t, server.standBy(t.Context()))
 	t.Cleanup(func() { must(t, server.lead(context.Background())) })
-	if plan := w.plan(rotation.StepPlan); !slices.ContainsFunc(plan.Obstacles, func(o string) bool { return strings.Contains(o, "replica") }) {
-		t.Errorf("the plan is %+v", plan)
-	}
+	w.obstacle("replica")
 	w.store.begin(secretID, "version-1")
 	w.must("version-1", rotation.StepCreate)
 	w.refused("version-1", rotation.StepSet, rotation.ClassDatabase, "replica", "writer's endpoint")
+	w.addAdmin(w.admin.User, w.admin.Password)
+	w.setStrategy(rotation.StrategyAlternatingUsers)
+	w.obstacle("replica")
 }
 
 // replica is a server of its own that can be turned into a hot standby and back.
