@@ -53,6 +53,8 @@ var classes = map[uint16]rotation.Class{
 	4151: rotation.ClassPolicy,    // ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
 	1699: rotation.ClassPolicy,    // ER_SET_PASSWORD_AUTH_PLUGIN
 	3024: rotation.ClassTimeout,   // ER_QUERY_TIMEOUT
+	1053: rotation.ClassTCP,       // ER_SERVER_SHUTDOWN
+	1927: rotation.ClassTCP,       // ER_CONNECTION_KILLED of MariaDB
 
 	errBlocked:        rotation.ClassPolicy,
 	errBlockedMaria:   rotation.ClassPolicy,

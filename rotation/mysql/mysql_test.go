@@ -34,6 +34,7 @@ func TestClasses(t *testing.T) {
 		{server(1290, "running with the --read-only option"), rotation.ClassDatabase},
 		{server(3118, "Account is locked"), rotation.ClassPolicy},
 		{server(3159, "Connections using insecure transport are prohibited"), rotation.ClassTLS},
+		{server(1053, "Server shutdown in progress"), rotation.ClassTCP},
 		{server(1040, "Too many connections"), rotation.ClassDatabase},
 		{server(1064, "You have an error in your SQL syntax"), rotation.ClassDatabase},
 		{mysqldriver.ErrNoTLS, rotation.ClassTLS},

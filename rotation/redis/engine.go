@@ -308,7 +308,10 @@ func loginError(ctx context.Context, err error, l rotation.Login) error {
 	case rotation.ClassTLS:
 		hint = rotation.TLSHint(cause, l)
 	case rotation.ClassTCP:
-		if !l.Encrypted() {
+		switch {
+		case isReply(cause, ""):
+			hint = "the server is starting; the step will be repeated"
+		case !l.Encrypted():
 			hint += `; a port of TLS alone breaks such connections too, and needs "ssl": true in the secret`
 		}
 	case rotation.ClassAuth:
@@ -327,6 +330,7 @@ var classes = map[string]rotation.Class{
 	"NOAUTH":    rotation.ClassAuth,
 	"NOPERM":    rotation.ClassPrivilege,
 	"DENIED":    rotation.ClassPrivilege, // protected-mode
+	"LOADING":   rotation.ClassTCP,       // the server starts
 }
 
 // classify finds the class of a failure, and what may be shown of it.

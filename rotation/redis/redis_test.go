@@ -23,7 +23,7 @@ func TestClasses(t *testing.T) {
 		{"DENIED Redis is running in protected mode", rotation.ClassPrivilege},
 		{"ERR AUTH <password> called without any password configured for the default user.", rotation.ClassPolicy},
 		{"ERR wrong number of arguments for 'auth' command", rotation.ClassPolicy},
-		{"LOADING Redis is loading the dataset in memory", rotation.ClassDatabase},
+		{"LOADING Redis is loading the dataset in memory", rotation.ClassTCP},
 		{"ERR max number of clients reached", rotation.ClassDatabase},
 	} {
 		class, _ := classify(context.Background(), fmt.Errorf("command: %w", &replyError{tc.text}), "")
