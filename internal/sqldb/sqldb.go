@@ -98,9 +98,9 @@ const (
 
 // pageBytes is how large the pages of a new database are. A commit writes each page
 // that it changed to the log, whole, and a new value changes a few hundred bytes in
-// each of some: half of SQLite's own 4,096 is a third more writes of a large
-// store, and few rows are longer ("docs/performance.md"). A database that has
-// larger ones keeps them.
+// each of some: with half of SQLite's own 4,096 a large store is filled faster, and
+// few rows are longer (docs/performance.md). A database that has larger ones keeps
+// them.
 const pageBytes = 2048
 
 func newDSN(path string, cache int) dsn {
