@@ -41,19 +41,27 @@ type victim struct {
 // newVictim makes one that is the test's server of its product.
 func newVictim(t *testing.T, p dbserver.Product) victim {
 	t.Helper()
+	server, dir := ownServer(t, p)
+	return victim{server, filepath.Join(dir, "pid")}
+}
+
+// ownServer starts a server in a folder, which it returns, that is the test's one of its
+// product.
+func ownServer(t *testing.T, p dbserver.Product) (server *dbserver.Server, dir string) {
+	t.Helper()
 	binary, err := dbserver.Find(p)
 	must(t, err)
 	port, err := dbserver.FreePort(func(int) bool { return false })
 	must(t, err)
 	dir, password := filepath.Join(dbtest.Dir(t), "server"), rand.Text()
-	server, err := dbserver.New(dbserver.Config{Binary: binary, Dir: dir, Port: port, AdminPassword: dbserver.Password(password)})
+	server, err = dbserver.New(dbserver.Config{Binary: binary, Dir: dir, Port: port, AdminPassword: dbserver.Password(password)})
 	must(t, err)
 	must(t, server.Init(t.Context(), dbserver.Setup{MasterUser: "master", MasterPassword: dbserver.Password(rand.Text())}))
 	must(t, server.Start(t.Context()))
 	t.Cleanup(func() { must(t, server.Stop(context.Background())) })
 	t.Setenv("KEYTURN_TEST_"+strings.ToUpper(string(p)), fmt.Sprintf("%s://%s:%s@%s", p, dbserver.Admin, password,
 		net.JoinHostPort(dbserver.Host, strconv.Itoa(port))))
-	return victim{server, filepath.Join(dir, "pid")}
+	return server, dir
 }
 
 // kill returns when nothing is left of the server.

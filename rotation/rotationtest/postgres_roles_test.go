@@ -2,14 +2,12 @@ package rotationtest
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
-	"github.com/keyturn/keyturn/internal/dbtest"
 	"github.com/keyturn/keyturn/rotation"
 )
 
@@ -70,17 +68,7 @@ type replica struct {
 // replicaToBe makes the test's PostgreSQL one.
 func replicaToBe(t *testing.T) replica {
 	t.Helper()
-	binary, err := dbserver.Find(dbserver.Postgres)
-	must(t, err)
-	port, err := dbserver.FreePort(func(int) bool { return false })
-	must(t, err)
-	dir, password := filepath.Join(dbtest.Dir(t), "server"), rand.Text()
-	server, err := dbserver.New(dbserver.Config{Binary: binary, Dir: dir, Port: port, AdminPassword: dbserver.Password(password)})
-	must(t, err)
-	must(t, server.Init(t.Context(), dbserver.Setup{MasterUser: "master", MasterPassword: dbserver.Password(rand.Text())}))
-	must(t, server.Start(t.Context()))
-	t.Cleanup(func() { must(t, server.Stop(context.Background())) })
-	t.Setenv("KEYTURN_TEST_POSTGRES", fmt.Sprintf("postgres://%s:%s@%s:%d", dbserver.Admin, password, dbserver.Host, port))
+	server, dir := ownServer(t, dbserver.Postgres)
 	return replica{server, filepath.Join(dir, "data", "standby.signal")}
 }
 
