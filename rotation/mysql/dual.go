@@ -55,10 +55,7 @@ func (m *mysql) SetPassword(ctx context.Context, user, password string) error {
 // setOwn needs no privilege. It gives the current password only to accounts
 // that must (PASSWORD REQUIRE CURRENT), because MySQL 5.7 does not know REPLACE.
 func (m *mysql) setOwn(ctx context.Context, password string) error {
-	if err := m.writable(); err != nil {
-		return err
-	}
-	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ?", password)
+	err := m.alter(ctx, "ALTER USER USER() IDENTIFIED BY ?", password)
 	if isServer(err, errMissingCurrent) {
 		err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ?", password, m.login.Password)
 	}
@@ -89,10 +86,7 @@ func (m *mysql) AddPassword(ctx context.Context, user, password, keep string) er
 // secondary one, for it logs in: an abandoned rotation or another worker has
 // set a newer one. Replacing that without RETAIN leaves keep where it is.
 func (m *mysql) addOwn(ctx context.Context, password, keep string) error {
-	if err := m.writable(); err != nil {
-		return err
-	}
-	err := m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", password, keep)
+	err := m.alter(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", password, keep)
 	if isServer(err, errWrongCurrent) {
 		err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ?", password)
 	}
@@ -139,10 +133,7 @@ func (m *mysql) alterAll(ctx context.Context, rows []account, keep string, claus
 	if clauses == nil {
 		return nil
 	}
-	if err := m.writable(); err != nil {
-		return err
-	}
-	return m.exec(ctx, "ALTER USER "+strings.Join(clauses, ", "), args...)
+	return m.alter(ctx, "ALTER USER "+strings.Join(clauses, ", "), args...)
 }
 
 // again is the error of setting a password that the account has already: no new
@@ -213,10 +204,7 @@ func (m *mysql) dropOwn(ctx context.Context, keep string) error {
 // refuses unless keep is the primary one. DISCARD alone would end keep if a
 // newer password has just been set.
 func (m *mysql) dropSurely(ctx context.Context, keep string) (sure bool, err error) {
-	if err := m.writable(); err != nil {
-		return false, err
-	}
-	err = m.exec(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", keep, keep)
+	err = m.alter(ctx, "ALTER USER USER() IDENTIFIED BY ? REPLACE ? RETAIN CURRENT PASSWORD", keep, keep)
 	switch {
 	case err == nil:
 		return true, m.discardOwn(ctx)

@@ -194,6 +194,14 @@ func (c *conn) exec(ctx context.Context, statement string, args ...any) error {
 	return err
 }
 
+// alter is exec for a change of an account, on a server that is not read-only.
+func (c *conn) alter(ctx context.Context, statement string, args ...any) error {
+	if err := c.writable(); err != nil {
+		return err
+	}
+	return c.exec(ctx, statement, args...)
+}
+
 // bound has the server itself give up statements that wait for a lock over all of it,
 // such as a backup's. Those that wait when the step has ended would else be carried out
 // at the end of the lock, and AWSCURRENT be refused until the next attempt. MariaDB's
