@@ -175,7 +175,7 @@ func (f *Function) lockOut(ctx context.Context, cur document, l Login) error {
 		return err
 	}
 	defer admin.Close()
-	password, err := f.randomPassword(ctx, f.Password.after(0))
+	password, err := f.randomPassword(ctx, 0)
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,6 @@ type Function struct {
 	Secrets Secrets
 	Engine  Engine
 
-	// Password is how new passwords look.
-	Password PasswordRules
-
 	// Grace is how long the old password of a DualPassword rotation stays
 	// valid after finishSecret; 0 is 24 hours. The secret's tag TagGrace goes
 	// before it.
@@ -35,32 +32,9 @@ type Function struct {
 	settings settings // of the secret whose step runs
 }
 
-// PasswordRules are the parameters of GetRandomPassword, by the names that the
-// environment of AWS's rotation functions uses.
-type PasswordRules struct {
-	Length             int64  // PASSWORD_LENGTH; 0 is 32
-	ExcludeCharacters  string // EXCLUDE_CHARACTERS; "" is SafeExclusions
-	ExcludeNumbers     bool   // EXCLUDE_NUMBERS
-	ExcludePunctuation bool   // EXCLUDE_PUNCTUATION
-	ExcludeUppercase   bool   // EXCLUDE_UPPERCASE
-	ExcludeLowercase   bool   // EXCLUDE_LOWERCASE
-	AllowMissingTypes  bool   // the opposite of REQUIRE_EACH_INCLUDED_TYPE
-}
-
-// SafeExclusions leaves letters, digits, "." and "_": 64 characters, so that
-// 32 of them carry about 190 bits. Such a password needs no quoting in URLs,
-// DSNs, JDBC and libpq connection strings, shells, .env files, YAML, my.cnf
-// and pgpass.
-const SafeExclusions = "!\"#$%&'()*+,-/:;<=>?@[\\]^`{|}~"
-
-// widerExclusions allow + , - = and ~ beside the characters of SafeExclusions.
-const widerExclusions = "!\"#$%&'()*/:;<>?@[\\]^`{|}"
-
 const (
-	defaultLength   = 32
-	longestPassword = 128
-	defaultGrace    = 24 * time.Hour
-	retireAgain     = 15 * time.Minute // a retireSecret that came during a rotation
+	defaultGrace = 24 * time.Hour
+	retireAgain  = 15 * time.Minute // a retireSecret that came during a rotation
 )
 
 // Handle runs the step that the event names. Every step may be repeated, also
@@ -134,7 +108,7 @@ func (f *Function) next(ctx context.Context, cur document, rejections int64) (st
 	if err != nil {
 		return "", err
 	}
-	password, err := f.randomPassword(ctx, f.Password.after(rejections))
+	password, err := f.randomPassword(ctx, rejections)
 	if err != nil {
 		return "", err
 	}
@@ -147,42 +121,6 @@ func (f *Function) next(ctx context.Context, cur document, rejections int64) (st
 		return "", err
 	}
 	return renamed.with("username", login.Username)
-}
-
-// after returns the rules for the password that follows n rejected ones: it is
-// longer, and from the second on it has more punctuation, unless the rules say
-// which characters to exclude.
-func (r PasswordRules) after(n int64) PasswordRules {
-	if r.Length == 0 {
-		r.Length = defaultLength
-	}
-	if r.ExcludeCharacters == "" && n < 2 {
-		r.ExcludeCharacters = SafeExclusions
-	}
-	if r.ExcludeCharacters == "" {
-		r.ExcludeCharacters = widerExclusions
-	}
-	r.Length = min(r.Length+min(n, 2)*r.Length/2, max(r.Length, longestPassword))
-	return r
-}
-
-func (f *Function) randomPassword(ctx context.Context, r PasswordRules) (string, error) {
-	out, err := f.Secrets.GetRandomPassword(ctx, &secretsmanager.GetRandomPasswordInput{
-		PasswordLength:          aws.Int64(r.Length),
-		ExcludeCharacters:       aws.String(r.ExcludeCharacters),
-		ExcludeNumbers:          aws.Bool(r.ExcludeNumbers),
-		ExcludePunctuation:      aws.Bool(r.ExcludePunctuation),
-		ExcludeUppercase:        aws.Bool(r.ExcludeUppercase),
-		ExcludeLowercase:        aws.Bool(r.ExcludeLowercase),
-		RequireEachIncludedType: aws.Bool(!r.AllowMissingTypes),
-	})
-	if err != nil {
-		return "", Errorf(ClassAPI, "asking for a random password: %w", err)
-	}
-	if aws.ToString(out.RandomPassword) == "" {
-		return "", Errorf(ClassAPI, "Secrets Manager answered with an empty random password")
-	}
-	return *out.RandomPassword, nil
 }
 
 func (f *Function) store(ctx context.Context, e Event, text string) error {

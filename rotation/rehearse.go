@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"crypto/rand"
 	"strconv"
 	"strings"
 	"time"
@@ -142,15 +143,11 @@ func (*Function) dropAll(ctx context.Context, maker Rehearser, name string) erro
 
 // standIn is the value of AWSCURRENT with a throw-away user in it.
 func (f *Function) standIn(ctx context.Context, cur document) (document, error) {
-	password, err := f.randomPassword(ctx, f.Password.after(0))
+	password, err := f.randomPassword(ctx, 0)
 	if err != nil {
 		return document{}, err
 	}
-	mark, err := f.randomPassword(ctx, f.Password.after(0))
-	if err != nil {
-		return document{}, err
-	}
-	name := RehearsalPrefix + strconv.FormatInt(f.now().Unix(), 36) + "_" + letters(mark, 6)
+	name := RehearsalPrefix + strconv.FormatInt(f.now().Unix(), 36) + "_" + strings.ToLower(rand.Text()[:6])
 	text, err := cur.with("username", name)
 	if err != nil {
 		return document{}, err
@@ -163,17 +160,6 @@ func (f *Function) standIn(ctx context.Context, cur document) (document, error) 
 		return document{}, err
 	}
 	return parseDocument(text)
-}
-
-// letters returns the first n letters and digits of a text, in lower case.
-func letters(text string, n int) string {
-	var b strings.Builder
-	for _, c := range strings.ToLower(text) {
-		if b.Len() < n && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9') {
-			b.WriteRune(c)
-		}
-	}
-	return b.String()
 }
 
 // rehearsalToken is the version that a rehearsal brings to AWSCURRENT.

@@ -19,6 +19,12 @@ const (
 	TagStrategy = "keyturn:rotation-strategy"
 	// TagGrace is how long an old password stays valid; see ParseGrace.
 	TagGrace = "keyturn:rotation-grace"
+	// TagPasswordLength is how many characters a new password has; see
+	// ParsePasswordLength.
+	TagPasswordLength = "keyturn:password-length"
+	// TagPasswordExclude holds characters that a new password must not have, beside
+	// SafeExclusions.
+	TagPasswordExclude = "keyturn:password-exclude"
 )
 
 // Strategies are the values of the key rotationStrategy and of TagStrategy.
@@ -67,6 +73,7 @@ var errGrace = fmt.Errorf("a grace period is a duration such as 90m, 6h or 2d, f
 type settings struct {
 	strategy string        // StrategyAuto if no tag says otherwise
 	grace    time.Duration // 0 if no tag says
+	password passwordRules
 }
 
 // readSettings refuses a tag that it does not understand: guessing a strategy
@@ -91,6 +98,11 @@ func (s *settings) read(key, value string) (err error) {
 		return CheckStrategy(value)
 	case TagGrace:
 		s.grace, err = ParseGrace(value)
+	case TagPasswordLength:
+		s.password.length, err = ParsePasswordLength(value)
+	case TagPasswordExclude:
+		s.password.exclude = value
+		return CheckPasswordExclude(value)
 	}
 	return err
 }

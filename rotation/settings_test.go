@@ -19,3 +19,17 @@ func TestParseGrace(t *testing.T) {
 		}
 	}
 }
+
+func TestPasswordRules(t *testing.T) {
+	for _, text := range []string{"7", "129", "-8", "many", "12.5", ""} {
+		if n, err := ParsePasswordLength(text); err == nil {
+			t.Errorf("the length %q: %d", text, n)
+		}
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	for characters, fits := range map[string]bool{"": true, "._": true, letters[:48]: true, letters[:49]: false, letters: false} {
+		if err := CheckPasswordExclude(characters); (err == nil) != fits {
+			t.Errorf("without %q: %v", characters, err)
+		}
+	}
+}

@@ -33,6 +33,10 @@ func functionSettings() []tagSetting {
 			check: rotation.CheckStrategy, values: rotation.Strategies()},
 		{flag: "grace", tag: rotation.TagGrace, usage: "how long an old password stays valid, such as 6h or 2d",
 			check: func(value string) error { _, err := rotation.ParseGrace(value); return err }},
+		{flag: "password-length", tag: rotation.TagPasswordLength, usage: "how many characters a new password has, 8 to 128",
+			check: func(value string) error { _, err := rotation.ParsePasswordLength(value); return err }},
+		{flag: "password-exclude", tag: rotation.TagPasswordExclude, usage: "characters that a new password must not have, such as ._ or 0O1lI",
+			check: rotation.CheckPasswordExclude},
 	}
 }
 
@@ -55,6 +59,7 @@ before --strategy.`,
 		Example: `  keyturn rotation configure prod/db --strategy AlternatingUsers
   keyturn rotation configure prod/db --grace 2d
   keyturn rotation configure prod/db --grace ''
+  keyturn rotation configure prod/db --password-length 24 --password-exclude ._
   keyturn rotation configure prod/db --time-zone Europe/Berlin --blackout 2026-12-24/2027-01-02
   keyturn rotation configure prod/db -o json`,
 		Args:              positional("SECRET"),

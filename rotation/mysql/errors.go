@@ -207,7 +207,7 @@ func statementHint(cause error) string {
 	case isServer(cause, errLockWait), isServer(cause, errStatementTime):
 		return "it may be that something holds a lock over the whole server, such as a backup (FLUSH TABLES WITH READ LOCK, LOCK INSTANCE FOR BACKUP)"
 	case isServer(cause, errNotValid), isServer(cause, errHistory):
-		return "see the rules of the function, such as PASSWORD_LENGTH and EXCLUDE_CHARACTERS, and the account's password history"
+		return "see the account's password history, and what keyturn rotation configure --password-length and --password-exclude say of the secret"
 	}
 	return ""
 }

@@ -320,7 +320,8 @@ func TestAlternatingByTag(t *testing.T) {
 }
 
 func TestTagsThatMakeNoSense(t *testing.T) {
-	for key, value := range map[string]string{rotation.TagStrategy: "Sometimes", rotation.TagGrace: "soon"} {
+	for key, value := range map[string]string{rotation.TagStrategy: "Sometimes", rotation.TagGrace: "soon",
+		rotation.TagPasswordLength: "7", rotation.TagPasswordExclude: "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM"} {
 		w := newWorld(t, dbserver.Postgres, plain)
 		w.store.secrets[secretID].tag(key, value)
 		w.store.begin(secretID, "version-1")

@@ -47,7 +47,7 @@ func TestRejectedPasswordsGetLonger(t *testing.T) {
 		for n := range int64(2) {
 			token := fmt.Sprint("version-", n)
 			w.again(token+"x", n)
-			w.rejected(token+"x", "1819", "PASSWORD_LENGTH")
+			w.rejected(token+"x", "1819", "--password-length")
 		}
 		token := w.untilAccepted(2)
 		for _, step := range rotationSteps[1:] {
@@ -111,15 +111,27 @@ func TestPostgresModuleRejects(t *testing.T) {
 	w.holds("version-2")
 }
 
-// TestPasswordRulesAfterRejections keep what the function's owner excludes.
-func TestPasswordRulesAfterRejections(t *testing.T) {
+// TestPasswordsAsTagsSay keep to that after rejections too.
+func TestPasswordsAsTagsSay(t *testing.T) {
 	w := newWorld(t, dbserver.MariaDB, plain)
-	w.f.Password = rotation.PasswordRules{Length: 20, ExcludeCharacters: rotation.SafeExclusions + "xyz"}
-	for n, length := range map[int64]int{0: 20, 1: 30, 2: 40, 9: 40} {
-		w.again(fmt.Sprint("version-after-", n), n)
-		p := w.login("AWSPENDING").Password
-		if len(p) != length || strings.ContainsAny(p, w.f.Password.ExcludeCharacters) {
-			t.Errorf("after %d rejections the password has %d characters, want %d", n, len(p), length)
+	for _, c := range []struct {
+		length, exclude string
+		want            map[int64]int // :: rejections → characters
+	}{
+		{"", "", map[int64]int{0: 32, 1: 48, 2: 64, 9: 64}},
+		{"20", "", map[int64]int{0: 20, 1: 20, 9: 20}},
+		{"", "xyz._", map[int64]int{0: 32, 1: 48, 9: 64}},
+		{"12", "0123456789_abcdefghijklmnopqrstuvwxyz", map[int64]int{0: 12}},
+	} {
+		w.store.secrets[secretID].tags = nil
+		w.store.secrets[secretID].tag(rotation.TagPasswordLength, c.length)
+		w.store.secrets[secretID].tag(rotation.TagPasswordExclude, c.exclude)
+		for n, length := range c.want {
+			w.again(fmt.Sprintf("version-%s-%d-%d", c.length, len(c.exclude), n), n)
+			p := w.login("AWSPENDING").Password
+			if len(p) != length || strings.ContainsAny(p, c.exclude) {
+				t.Errorf("length %q without %q: after %d rejections the password has %d characters, want %d", c.length, c.exclude, n, len(p), length)
+			}
 		}
 	}
 }

@@ -175,22 +175,33 @@ func (s *store) UpdateSecretVersionStage(_ context.Context, in *sm.UpdateSecretV
 	return &sm.UpdateSecretVersionStageOutput{}, nil
 }
 
+// GetRandomPassword gives one character of each type, as RequireEachIncludedType asks.
 func (s *store) GetRandomPassword(_ context.Context, in *sm.GetRandomPasswordInput, _ ...func(*sm.Options)) (*sm.GetRandomPasswordOutput, error) {
-	var alphabet []byte
-	for c := byte('!'); c <= '~'; c++ {
-		if !strings.ContainsRune(aws.ToString(in.ExcludeCharacters), rune(c)) {
-			alphabet = append(alphabet, c)
+	var alphabet, password string
+	for _, t := range []struct {
+		excluded   *bool
+		characters string
+	}{
+		{in.ExcludeLowercase, "abcdefghijklmnopqrstuvwxyz"}, {in.ExcludeUppercase, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
+		{in.ExcludeNumbers, "0123456789"}, {in.ExcludePunctuation, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"},
+	} {
+		left := strings.Join(strings.FieldsFunc(t.characters, func(c rune) bool { return strings.ContainsRune(aws.ToString(in.ExcludeCharacters), c) }), "")
+		switch {
+		case aws.ToBool(t.excluded):
+		case left == "":
+			return nil, &types.InvalidParameterException{Message: aws.String("All characters of the desired type have been excluded.")}
+		default:
+			alphabet, password = alphabet+left, password+left[:1]
 		}
 	}
-	password := []byte("aA1_") // one of each type, as RequireEachIncludedType asks
 	for len(password) < int(aws.ToInt64(in.PasswordLength)) {
 		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
 		if err != nil {
 			return nil, err
 		}
-		password = append(password, alphabet[n.Int64()])
+		password += alphabet[n.Int64() : n.Int64()+1]
 	}
-	return &sm.GetRandomPasswordOutput{RandomPassword: aws.String(string(password))}, nil
+	return &sm.GetRandomPasswordOutput{RandomPassword: &password}, nil
 }
 
 func TestStoreReservedVersionHasNoValue(t *testing.T) {

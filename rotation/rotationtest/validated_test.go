@@ -144,7 +144,7 @@ func validatedPasswordIsRejected(t *testing.T) {
 	for _, w := range []*world{newWorld(t, dbserver.MariaDB, plain), newWorld(t, dbserver.MariaDB, privileged)} {
 		w.sql("SET GLOBAL simple_password_check_minimal_length = 40")
 		w.again("version-1", 0)
-		w.rejected("version-1", "1819", "simple_password_check", "PASSWORD_LENGTH")
+		w.rejected("version-1", "1819", "simple_password_check", "--password-length")
 		w.again("version-2", 1)
 		for _, step := range rotationSteps[1:] {
 			w.must("version-2", step)
