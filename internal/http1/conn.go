@@ -124,10 +124,22 @@ func (c *conn) readHead() ([]byte, bool) {
 			return nil, false
 		}
 		n, err := c.Read(c.in[c.to:])
-		if c.to += n; err != nil {
+		if c.to += n; err != nil || c.speaksTLS() {
 			return nil, false
 		}
 	}
+}
+
+// speaksTLS tells whether the client begins a TLS handshake (RFC 8446, 5.1), and answers
+// it as http.Server does the opposite mistake: else both would wait.
+func (c *conn) speaksTLS() bool {
+	const handshake = 22
+	if c.in[c.from] != handshake {
+		return false
+	}
+	_ = c.SetWriteDeadline(after(time.Now(), c.listener.Header))
+	_, _ = io.WriteString(c, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n")
+	return true
 }
 
 // rewind moves what was read beyond the last request to the front, and leaves

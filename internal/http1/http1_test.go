@@ -196,6 +196,19 @@ func TestTheRestIsForNetHTTP(t *testing.T) {
 	}
 }
 
+// TestClientsThatSpeakTLS are told so, as net/http tells them in words of its own.
+func TestClientsThatSpeakTLS(t *testing.T) {
+	w := newWorld(t)
+	client := http.Client{Timeout: patience}
+	response, err := client.Post("https://"+w.addr, "", nil)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+		t.Errorf("the client says %v", err)
+	}
+}
+
 func TestAnswersAreWrittenWhole(t *testing.T) {
 	w := newWorld(t)
 	large := strings.Repeat("l", 100_000)
