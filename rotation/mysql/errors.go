@@ -126,41 +126,50 @@ func shown(e *driver.MySQLError, secrets []string) string {
 	return text
 }
 
+// reasons are what rotation functions look for in a login that was refused. Both
+// products look at the limits after the password.
+var reasons = map[uint16]error{
+	errUserLimit:       rotation.ErrConnectionLimit,
+	errUserConnections: rotation.ErrConnectionLimit,
+	errMustChange:      rotation.ErrExpired,
+	errMustChangeThen:  rotation.ErrExpired,
+	errBlocked:         rotation.ErrBlocked,
+	errBlockedMaria:    rotation.ErrBlocked,
+}
+
 // loginError says why nobody was let in, and what to do.
 func loginError(ctx context.Context, err error, l rotation.Login) error {
 	class, cause := classify(ctx, err, l.Password)
-	hint := class.Hint(l)
+	if e, ok := errors.AsType[*serverError](cause); ok && reasons[e.number] != nil {
+		cause = fmt.Errorf("%w: %w", reasons[e.number], cause)
+	}
+	hint := loginHint(class, cause, l)
 	if errors.Is(err, driver.ErrMalformPkt) { // MariaDB asks a second time
 		hint = "if the account has several plugins, mysql_native_password must be the first: ALTER USER … IDENTIFIED VIA"
-	}
-	switch class {
-	case rotation.ClassDatabase:
-		// Both products look at the limits after the password.
-		if isServer(cause, errUserLimit) || isServer(cause, errUserConnections) {
-			cause = fmt.Errorf("%w: %w", rotation.ErrConnectionLimit, cause)
-			hint = "give it one more than its applications use: ALTER USER … WITH MAX_USER_CONNECTIONS, MAX_CONNECTIONS_PER_HOUR, or the variable max_user_connections"
-		}
-	case rotation.ClassPolicy:
-		if isServer(cause, errMustChange) || isServer(cause, errMustChangeThen) {
-			cause = fmt.Errorf("%w: %w", rotation.ErrExpired, cause)
-			hint = "an administrator (masterarn) can rotate it, or sets a password by hand"
-		}
-		if isServer(cause, errBlocked) || isServer(cause, errBlockedMaria) {
-			cause = fmt.Errorf("%w: %w", rotation.ErrBlocked, cause)
-		}
-	case rotation.ClassTLS:
-		hint = tlsHint(cause, l)
-	case rotation.ClassAuth:
-		hint = "check the password; also, an anonymous account ''@'localhost' hides 'user'@'%' from logins of that host"
-		if !l.Encrypted() { // MariaDB refuses in the same words
-			hint += `, and a server with require_secure_transport or an account with REQUIRE SSL lets nobody in without TLS ("ssl": true in the secret)`
-		}
 	}
 	if hint != "" {
 		hint = "; " + hint
 	}
 	return rotation.Errorf(class, "logging in to %s as %s: %w%s", l.Address(defaultPort), l.Username, cause, hint)
 }
+
+func loginHint(class rotation.Class, cause error, l rotation.Login) string {
+	switch {
+	case errors.Is(cause, rotation.ErrConnectionLimit):
+		return "give it one more than its applications use: ALTER USER … WITH MAX_USER_CONNECTIONS, MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR, or the variable max_user_connections"
+	case errors.Is(cause, rotation.ErrExpired):
+		return "an administrator (masterarn) can rotate it, or sets a password by hand"
+	case class == rotation.ClassTLS:
+		return tlsHint(cause, l)
+	case class == rotation.ClassAuth && l.Encrypted():
+		return authHint
+	case class == rotation.ClassAuth: // MariaDB refuses in the same words
+		return authHint + `, and a server with require_secure_transport or an account with REQUIRE SSL lets nobody in without TLS ("ssl": true in the secret)`
+	}
+	return class.Hint(l)
+}
+
+const authHint = "check the password; also, an anonymous account ''@'localhost' hides 'user'@'%' from logins of that host"
 
 // tlsHint also knows the server's own answer, that it takes nothing but TLS.
 func tlsHint(cause error, l rotation.Login) string {
@@ -206,6 +215,8 @@ func statementHint(cause error) string {
 		return "the server is set to transaction_read_only, and the session could not end that: SET GLOBAL transaction_read_only = OFF"
 	case isServer(cause, errLockWait), isServer(cause, errStatementTime):
 		return "it may be that something holds a lock over the whole server, such as a backup (FLUSH TABLES WITH READ LOCK, LOCK INSTANCE FOR BACKUP)"
+	case isServer(cause, errUserLimit):
+		return "ALTER USER … WITH MAX_QUERIES_PER_HOUR or MAX_UPDATES_PER_HOUR raises it"
 	case isServer(cause, errNotValid), isServer(cause, errHistory):
 		return "see the account's password history, and what keyturn rotation configure --password-length and --password-exclude say of the secret"
 	}

@@ -95,6 +95,19 @@ func TestAllConnectionsInUseAfterTheChange(t *testing.T) {
 	})
 }
 
+// TestUpdatesOfAnHour are used up: the error names the limit.
+func TestUpdatesOfAnHour(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.sql("ALTER USER '%s'@'%%' WITH MAX_UPDATES_PER_HOUR 1", w.first.Username)
+		w.rotate("version-1")
+		w.store.begin(secretID, "version-2")
+		w.must("version-2", rotation.StepCreate)
+		w.refused("version-2", rotation.StepSet, rotation.ClassDatabase, "1226", "MAX_UPDATES_PER_HOUR")
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+	})
+}
+
 // TestRehearsalWithOneConnection of the account that makes the throw-away user.
 func TestRehearsalWithOneConnection(t *testing.T) {
 	eachSQL(t, func(t *testing.T, p dbserver.Product) {
