@@ -217,7 +217,7 @@ func newBenchFleet(b *testing.B, p dbserver.Product, master bool, n int) *benchF
 		}
 	}
 	f.openLog()
-	f.await(len(f.secrets)) // settled says so a moment before the scheduler knows it
+	f.await("RotationSucceeded") // settled says so a moment before the scheduler knows it
 	return f
 }
 
@@ -232,15 +232,20 @@ func (f *benchFleet) openLog() {
 
 // jump advances the clock and waits until as many rotations have succeeded as
 // there are secrets; the audit log tells, which costs the server nothing.
-func (f *benchFleet) jump(d time.Duration) {
-	f.succeeded() // those before
+func (f *benchFleet) jump(d time.Duration) { f.after(d, "RotationSucceeded") }
+
+// retire lets the time pass that an old password stays valid.
+func (f *benchFleet) retire() { f.after(25*time.Hour, "RetirementSucceeded") }
+
+func (f *benchFleet) after(d time.Duration, event string) {
+	f.count(event) // those before
 	f.advance(d)
-	f.await(len(f.secrets))
+	f.await(event)
 }
 
-// await waits for n rotations that have succeeded since the last look at the log.
-func (f *benchFleet) await(n int) {
-	for n -= f.succeeded(); n > 0; n -= f.succeeded() {
+// await waits until an event was recorded for each secret since the last look at the log.
+func (f *benchFleet) await(event string) {
+	for n := len(f.secrets) - f.count(event); n > 0; n -= f.count(event) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
@@ -251,31 +256,13 @@ func (f *benchFleet) advance(d time.Duration) {
 	}
 }
 
-// succeeded counts the rotations since the last call.
-func (f *benchFleet) succeeded() int {
+// count counts events in the audit log since the last call.
+func (f *benchFleet) count(event string) int {
 	text, err := io.ReadAll(f.log)
 	if err != nil {
 		f.b.Fatal(err)
 	}
 	text = append(f.rest, text...)
 	f.rest = slices.Clone(text[bytes.LastIndexByte(text, '\n')+1:])
-	return bytes.Count(text[:len(text)-len(f.rest)], []byte(`"RotationSucceeded"`))
-}
-
-// retire lets the time pass that an old password stays valid.
-func (f *benchFleet) retire() {
-	f.advance(25 * time.Hour)
-	for _, name := range f.secrets {
-		for !f.retired(name) {
-			time.Sleep(20 * time.Millisecond) // asking costs, and is no part of a rotation
-		}
-	}
-}
-
-func (f *benchFleet) retired(name string) bool {
-	out, err := keyturnapi.New(f.server.AWSConfig()).ListRotations(f.b.Context(), &keyturnapi.ListRotationsInput{SecretID: name, MaxResults: 1})
-	if err != nil {
-		f.b.Fatal(err)
-	}
-	return out.Runs[0].Kind == "retirement" && out.Runs[0].Outcome == "succeeded"
+	return bytes.Count(text[:len(text)-len(f.rest)], []byte(`"`+event+`"`))
 }

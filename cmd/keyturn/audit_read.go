@@ -121,6 +121,7 @@ or without a valid signature. --since and --until take a time in RFC 3339, a dat
 // auditEvents are the events that are looked for most.
 var auditEvents = []string{"GetSecretValue", "BatchGetSecretValue", "PutSecretValue", "UpdateSecret", "CreateSecret", "DeleteSecret",
 	"PutResourcePolicy", "RotateSecret", "RotationStarted", "RotationSucceeded", "RotationFailed", "RotationAbandoned",
+	"RetirementSucceeded", "RetirementFailed", "RotationDriftDetected",
 	"CreateAccessKey", "ServerStarted", "ServerStopped"}
 
 func (a *app) searchAudit(ctx context.Context, flags auditSearchFlags) (err error) {

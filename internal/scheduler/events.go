@@ -6,11 +6,13 @@ import (
 )
 
 // The events of rotations, as CloudTrail names them; see "Log AWS Secrets Manager
-// events with AWS CloudTrail" in the AWS guide. An event tells what is on disk:
-// it is recorded when its transaction is.
+// events with AWS CloudTrail" in the AWS guide. Those of retirements are ours: they tell
+// since when an old password is refused. An event tells what is on disk: it is recorded
+// when its transaction is.
 var eventNames = map[string]struct{ started, succeeded, failed, abandoned string }{
-	rotating: {"RotationStarted", "RotationSucceeded", "RotationFailed", "RotationAbandoned"},
-	trial:    {"TestRotationStarted", "TestRotationSucceeded", "TestRotationFailed", "TestRotationFailed"},
+	rotating:   {"RotationStarted", "RotationSucceeded", "RotationFailed", "RotationAbandoned"},
+	trial:      {"TestRotationStarted", "TestRotationSucceeded", "TestRotationFailed", "TestRotationFailed"},
+	retirement: {succeeded: "RetirementSucceeded", failed: "RetirementFailed"},
 }
 
 func (s *Scheduler) noteStarted(tx *sqldb.Tx, r *row) {
@@ -34,7 +36,7 @@ func (s *Scheduler) noteAbandoned(tx *sqldb.Tx, r *row) {
 }
 
 // note records an event of what is under way when the transaction is on disk.
-// Retirements have no events. e holds why something failed.
+// e holds why something failed.
 func (s *Scheduler) note(tx *sqldb.Tx, r *row, name string, e audit.Event) {
 	if s.audit == nil || name == "" {
 		return

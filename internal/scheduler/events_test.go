@@ -66,6 +66,33 @@ func TestEventsOfAbandonedRotations(t *testing.T) {
 	})
 }
 
+// An old password has ended when its function does not ask to be called again.
+func TestEventsOfRetirements(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		answers := []func() (string, error){
+			func() (string, error) {
+				return "", &scheduler.FunctionError{Type: "tcp", Message: "connection refused"}
+			},
+			func() (string, error) { return `{"retireAfterSeconds":60}`, nil },
+			func() (string, error) { return "", nil },
+		}
+		h.act = func(e event) (string, error) {
+			switch e.Step {
+			case "finishSecret":
+				return `{"retireAfterSeconds":1}`, h.play(context.Background(), e)
+			case "retireSecret":
+				answer := answers[0]
+				answers = answers[1:]
+				return answer()
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() { time.Sleep(time.Hour); synctest.Wait() })
+		want(t, "events", []string{"RotationStarted second", "RotationSucceeded second", "RetirementFailed second tcp", "RetirementSucceeded second"}, h.events())
+	})
+}
+
 func TestEventsOfTests(t *testing.T) {
 	for name, tc := range map[string]struct {
 		act  func(event) (string, error)

@@ -213,9 +213,10 @@ func (s *Scheduler) advance(ctx context.Context, tx *sqldb.Tx, r *row, o outcome
 
 // complete does what belongs to the end of a rotation, test or retirement.
 func (s *Scheduler) complete(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) error {
-	if o.err != nil { // a test is not tried again
+	switch {
+	case o.err != nil: // a test is not tried again
 		s.noteFailed(tx, r, o.err)
-	} else {
+	case r.kind != retirement || o.answer.RetireAfterSeconds <= 0:
 		s.noteSucceeded(tx, r)
 	}
 	switch r.kind {
