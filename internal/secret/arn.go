@@ -105,16 +105,17 @@ func (a ARN) In(region string) ARN {
 // even if it is the partial ARN of a name that ends so ("Secrets Manager
 // troubleshooting: partial ARNs" in the AWS guide).
 func (v *Vault) Resolve(ctx context.Context, tx *sqldb.Tx, at Place, id string) (ARN, error) {
-	name, isARN := id, strings.HasPrefix(id, "arn:")
-	if isARN {
+	name := id
+	if strings.HasPrefix(id, "arn:") {
 		rest, ok := strings.CutPrefix(id, ARN(id).Place().prefix())
-		if err := CheckName(rest); !ok || err != nil {
+		name = complete.ReplaceAllString(rest, "")
+		if err := CheckName(name); !ok || err != nil {
 			return "", CheckName("")
 		}
-		if complete.MatchString(id) || ARN(id).Place().Region != at.Region {
+		if name != rest || ARN(id).Place().Region != at.Region {
 			return foreign(at, ARN(id)), nil
 		}
-		at, name = ARN(id).Place(), rest
+		at = ARN(id).Place()
 	}
 	if err := CheckName(name); err != nil {
 		return "", err

@@ -141,6 +141,10 @@ func TestNamesAndARNs(t *testing.T) {
 			}
 		}
 	}
+	longest := c.create(strings.Repeat("x", 512), "x") // the suffix does not count; asked for by ARN first, before anything is cached
+	if got := c.describe(*longest.ARN); *got.Name != *longest.Name {
+		t.Errorf("%s found %s", *longest.ARN, *got.Name)
+	}
 	trap := c.create("Name-a1b2c3", "x")
 	_, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String((*trap.ARN)[:len(*trap.ARN)-7])})
 	wantError(t, err, notFound) // six characters after a hyphen: taken for a complete ARN
