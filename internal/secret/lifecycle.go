@@ -68,7 +68,7 @@ func insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (*
 	if err != nil {
 		return nil, err
 	}
-	tags, err := tagsText(n.allTags())
+	tags, err := n.tagsText()
 	if err != nil {
 		return nil, err
 	}
@@ -85,13 +85,16 @@ func insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (*
 	return b, err
 }
 
-// allTags is the tags with that of the service that manages the secret.
-func (n New) allTags() []Tag {
+// tagsText is tagsText of the tags, with that of the service that manages the secret.
+func (n New) tagsText() (string, error) {
 	tags := withTags(nil, n.Tags)
 	if n.OwningService != "" {
 		tags = withTags(tags, []Tag{{Key: ownerTag, Value: n.OwningService}})
 	}
-	return tags
+	if err := checkCount(tags); err != nil {
+		return "", err
+	}
+	return tagsText(tags)
 }
 
 func (v *Vault) makeFree(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (purged ARN, err error) {

@@ -35,8 +35,9 @@ func (v *Vault) Tag(ctx context.Context, tx *sqldb.Tx, arn ARN, all []Tag) error
 	if err != nil {
 		return err
 	}
-	if tags = withTags(tags, all); countTags(tags) > maxTags {
-		return ErrInvalidParameter.Errorf("A secret can't have more than %d tags.", maxTags)
+	tags = withTags(tags, all)
+	if err := checkCount(tags); err != nil {
+		return err
 	}
 	return v.writeTags(ctx, tx, arn, tags)
 }
@@ -54,13 +55,18 @@ func withTags(tags, all []Tag) []Tag {
 	return tags
 }
 
-func countTags(tags []Tag) (n int) {
+// checkCount returns ErrInvalidParameter for more tags than a secret may have.
+func checkCount(tags []Tag) error {
+	n := 0
 	for _, t := range tags {
 		if !strings.HasPrefix(t.Key, systemTag) {
 			n++
 		}
 	}
-	return n
+	if n > maxTags {
+		return ErrInvalidParameter.Errorf("A secret can't have more than %d tags.", maxTags)
+	}
+	return nil
 }
 
 // HasTag tells whether a secret has this very tag.

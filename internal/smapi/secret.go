@@ -56,7 +56,6 @@ func checkDetails(v *wire.Violations, description, key, kind *string) {
 }
 
 func checkTags(v *wire.Violations, tags []types.Tag) {
-	v.Count("tags", tags != nil, len(tags), 0, 50)
 	for i, t := range tags {
 		at := wire.Member("tags", i)
 		v.Required(at+".key", t.Key != nil)

@@ -64,6 +64,13 @@ func TestTags(t *testing.T) {
 	}
 }
 
+func manyTags(n int) (all []types.Tag) {
+	for i := range n {
+		all = append(all, types.Tag{Key: aws.String(fmt.Sprintf("k%d", i)), Value: aws.String("v")})
+	}
+	return all
+}
+
 func TestTagsRefused(t *testing.T) {
 	c := newClient(t)
 	c.create("s", "x")
@@ -82,11 +89,18 @@ func TestTagsRefused(t *testing.T) {
 	}
 	c.must(c.tag("s", fifty...))
 	c.must(c.tag("s", "k7=other"))
-	wantError(t, c.tag("s", "one-more=v"), "InvalidParameterException: A secret can't have more than 50 tags.")
+	tooMany := "InvalidParameterException: A secret can't have more than 50 tags."
+	wantError(t, c.tag("s", "one-more=v"), tooMany)
+	wantError(t, c.tag("s", append(fifty, "one-more=v")...), tooMany) // the model sets no bound for one request
+	c.must(c.tag("s", append(fifty, "k7=twice")...))
+	_, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("many"), Tags: manyTags(51)})
+	wantError(t, err, tooMany)
+	_, err = c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("many")})
+	wantError(t, err, notFound)
 	if n := len(c.describe("s").Tags); n != 50 {
 		t.Errorf("%d tags", n)
 	}
-	_, err := c.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("s")})
+	_, err = c.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("s")})
 	c.must(err)
 	wantError(t, c.tag("s", "k7=v"), marked)
 	wantError(t, c.untag("s", "k7"), marked)
