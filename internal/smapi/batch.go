@@ -115,7 +115,7 @@ func (s *Service) batchOne(ctx context.Context, id string) (*sm.GetSecretValueOu
 
 // getAllowed is GetSecretValue behind its permission.
 func (s *Service) getAllowed(ctx context.Context, in *sm.GetSecretValueInput) (*sm.GetSecretValueOutput, error) {
-	res, err := s.target(ctx, in, &in.SecretId, nil)
+	res, err := s.target(ctx, in, &in.SecretId)
 	if err != nil {
 		return nil, err
 	}

@@ -12,9 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-func checkListVersions(in *sm.ListSecretVersionIdsInput) error {
-	var v wire.Violations
-	checkPage(&v, in.MaxResults, 100, in.NextToken)
+func checkListVersions(v *wire.Violations, in *sm.ListSecretVersionIdsInput) error {
+	checkPage(v, in.MaxResults, 100, in.NextToken)
 	return v.Err()
 }
 

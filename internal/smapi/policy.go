@@ -24,8 +24,7 @@ var (
 // maxPolicy is the longest resource policy, in characters.
 const maxPolicy = 20480
 
-func checkPolicyText(text *string) error {
-	var v wire.Violations
+func checkPolicyText(v *wire.Violations, text *string) error {
 	v.Required("resourcePolicy", text != nil)
 	if text != nil {
 		v.SensitiveLength("resourcePolicy", utf8.RuneCountInString(*text), 1, maxPolicy)
@@ -33,7 +32,9 @@ func checkPolicyText(text *string) error {
 	return v.Err()
 }
 
-func checkPutPolicy(in *sm.PutResourcePolicyInput) error { return checkPolicyText(in.ResourcePolicy) }
+func checkPutPolicy(v *wire.Violations, in *sm.PutResourcePolicyInput) error {
+	return checkPolicyText(v, in.ResourcePolicy)
+}
 
 // objection is what speaks against a policy. Its check is how
 // ValidateResourcePolicy names it; AWS's names are not recorded.
@@ -118,15 +119,19 @@ func (s *Service) found(ctx context.Context, in any, id **string) (iam.Resource,
 	if arnOf(*id).Missing() {
 		return iam.Resource{}, secret.ErrNotFound.Errorf("Secrets Manager can't find the specified secret.")
 	}
-	return s.target(ctx, in, id, nil)
+	return s.target(ctx, in, id)
 }
 
 // validateTarget is any secret when the request names none.
 func (s *Service) validateTarget(ctx context.Context, in *sm.ValidateResourcePolicyInput) (iam.Resource, error) {
+	var v wire.Violations
 	if in.SecretId != nil {
-		return s.target(ctx, in, &in.SecretId, checkPolicyText(in.ResourcePolicy))
+		checkID(&v, in.SecretId)
 	}
-	return iam.Resource{ARN: "*"}, checkPolicyText(in.ResourcePolicy)
+	if err := checkPolicyText(&v, in.ResourcePolicy); err != nil || in.SecretId == nil {
+		return iam.Resource{ARN: "*"}, err
+	}
+	return s.target(ctx, in, &in.SecretId)
 }
 
 // validated is ValidateResourcePolicyOutput, whose flag cannot tell false from

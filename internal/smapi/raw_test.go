@@ -75,3 +75,27 @@ func TestMalformedRequests(t *testing.T) {
 		}
 	}
 }
+
+// The front end tells everything that is wrong with a request at once, and before
+// the service says anything.
+func TestViolationsAreToldTogether(t *testing.T) {
+	s := keyturntest.NewServer(t, inMemory, dev)
+	const noID, emptyID = "Value null at 'secretId' failed to satisfy constraint: Member must not be null",
+		"Value '' at 'secretId' failed to satisfy constraint: Member must have length greater than or equal to 1"
+	for _, tc := range []struct{ op, body, want string }{
+		{"PutSecretValue", `{"ClientRequestToken":"x"}`, "2 validation errors detected: " + noID +
+			"; Value 'x' at 'clientRequestToken' failed to satisfy constraint: Member must have length greater than or equal to 32"},
+		{"GetSecretValue", `{"SecretId":"","VersionStage":""}`, "2 validation errors detected: " + emptyID +
+			"; Value '' at 'versionStage' failed to satisfy constraint: Member must have length greater than or equal to 1"},
+		{"ValidateResourcePolicy", `{"SecretId":""}`, "2 validation errors detected: " + emptyID +
+			"; Value null at 'resourcePolicy' failed to satisfy constraint: Member must not be null"},
+		{"RotateSecret", `{"RotationRules":{"Duration":"3d"}}`, "2 validation errors detected: " + noID +
+			"; Value '3d' at 'rotationRules.duration' failed to satisfy constraint: Member must satisfy regular expression pattern: [0-9]+h"},
+		{"DescribeSecret", `{}`, "1 validation error detected: " + noID},
+	} {
+		want := `{"__type":"ValidationException","message":"` + tc.want + `"}`
+		if status, body := raw(t, s.URL, "secretsmanager."+tc.op, tc.body); status != http.StatusBadRequest || body != want {
+			t.Errorf("%s: %d\ngot  %s\nwant %s", tc.op, status, body, want)
+		}
+	}
+}

@@ -23,14 +23,18 @@ func (s *Service) Extensions() []wire.Op {
 func (s *Service) recordsTarget(ctx context.Context, in *keyturnapi.ListRotationsInput) (iam.Resource, error) {
 	var v wire.Violations
 	v.Range("maxResults", &in.MaxResults, 0, 1000)
-	return s.targetOf(ctx, in, &in.SecretID, v.Err())
+	return s.targetOf(ctx, in, &in.SecretID, &v)
 }
 
 // targetOf is target for an operation of keyturn's own, whose SecretId is no
-// pointer.
-func (s *Service) targetOf(ctx context.Context, in any, secretID *string, checked error) (iam.Resource, error) {
+// pointer. v is what else is wrong with the request.
+func (s *Service) targetOf(ctx context.Context, in any, secretID *string, v *wire.Violations) (iam.Resource, error) {
 	id := ifSet(*secretID)
-	res, err := s.target(ctx, in, &id, checked)
+	checkID(v, id)
+	if err := v.Err(); err != nil {
+		return iam.Resource{}, err
+	}
+	res, err := s.target(ctx, in, &id)
 	*secretID = res.ARN
 	return res, err
 }

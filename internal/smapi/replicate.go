@@ -53,10 +53,9 @@ func (s *Service) replicas(ctx context.Context, arn secret.ARN) (all []types.Rep
 	return all, err
 }
 
-func checkReplicate(in *sm.ReplicateSecretToRegionsInput) error {
-	var v wire.Violations
+func checkReplicate(v *wire.Violations, in *sm.ReplicateSecretToRegionsInput) error {
 	v.Required("addReplicaRegions", in.AddReplicaRegions != nil)
-	checkReplicas(&v, in.AddReplicaRegions)
+	checkReplicas(v, in.AddReplicaRegions)
 	return v.Err()
 }
 
@@ -80,8 +79,7 @@ func (s *Service) replicate(ctx context.Context, in *sm.ReplicateSecretToRegions
 	return out, err
 }
 
-func checkRemoveRegions(in *sm.RemoveRegionsFromReplicationInput) error {
-	var v wire.Violations
+func checkRemoveRegions(v *wire.Violations, in *sm.RemoveRegionsFromReplicationInput) error {
 	v.Required("removeReplicaRegions", in.RemoveReplicaRegions != nil)
 	v.Count("removeReplicaRegions", in.RemoveReplicaRegions != nil, len(in.RemoveReplicaRegions), 1, len(in.RemoveReplicaRegions))
 	for i := range in.RemoveReplicaRegions {

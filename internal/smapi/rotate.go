@@ -20,19 +20,18 @@ import (
 
 var errAccessDenied = fault.Kind{Code: "AccessDeniedException", Status: 400}
 
-func checkRotate(in *sm.RotateSecretInput) error {
+func checkRotate(v *wire.Violations, in *sm.RotateSecretInput) error {
+	v.Length("rotationLambdaARN", in.RotationLambdaARN, 0, 2048)
+	checkExternal(v, in)
+	checkSchedule(v, in.RotationRules)
+	if err := v.Err(); err != nil {
+		return err
+	}
 	if in.ClientRequestToken == nil {
 		return errNoToken(secret.ErrInvalidParameter)
 	}
 	if n := utf8.RuneCountInString(*in.ClientRequestToken); n < 32 || n > 64 {
 		return secret.ErrInvalidParameter.Errorf("ClientRequestToken must be 32-64 characters long.")
-	}
-	var v wire.Violations
-	v.Length("rotationLambdaARN", in.RotationLambdaARN, 0, 2048)
-	checkExternal(&v, in)
-	checkSchedule(&v, in.RotationRules)
-	if err := v.Err(); err != nil {
-		return err
 	}
 	return checkRules(in.RotationRules)
 }

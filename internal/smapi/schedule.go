@@ -18,7 +18,7 @@ const defaultWindows = 5
 func (s *Service) explainTarget(ctx context.Context, in *keyturnapi.ExplainRotationInput) (iam.Resource, error) {
 	var v wire.Violations
 	v.Range("maxResults", &in.MaxResults, 0, 100)
-	return s.targetOf(ctx, in, &in.SecretID, v.Err())
+	return s.targetOf(ctx, in, &in.SecretID, &v)
 }
 
 func (s *Service) explain(ctx context.Context, in *keyturnapi.ExplainRotationInput) (*keyturnapi.ExplainRotationOutput, error) {
@@ -47,7 +47,7 @@ func addExplanation(out *keyturnapi.ExplainRotationOutput, e *scheduler.Explanat
 }
 
 func (s *Service) retireTarget(ctx context.Context, in *keyturnapi.RetireOldPasswordInput) (iam.Resource, error) {
-	return s.targetOf(ctx, in, &in.SecretID, nil)
+	return s.targetOf(ctx, in, &in.SecretID, new(wire.Violations))
 }
 
 // retireOld serves secrets that RDS manages as well: whoever may rotate one ends the

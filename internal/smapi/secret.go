@@ -129,11 +129,10 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, n secret.New, versio
 	return replicationStatus(replicas), err
 }
 
-func checkUpdate(in *sm.UpdateSecretInput) error {
-	var v wire.Violations
-	checkToken(&v, in.ClientRequestToken)
-	checkDetails(&v, in.Description, in.KmsKeyId, in.Type)
-	if err := checkValue(&v, in.SecretString, in.SecretBinary); err != nil {
+func checkUpdate(v *wire.Violations, in *sm.UpdateSecretInput) error {
+	checkToken(v, in.ClientRequestToken)
+	checkDetails(v, in.Description, in.KmsKeyId, in.Type)
+	if err := checkValue(v, in.SecretString, in.SecretBinary); err != nil {
 		return err
 	}
 	if in.ClientRequestToken == nil && (in.SecretString != nil || in.SecretBinary != nil) {

@@ -93,17 +93,28 @@ func onNone[In, Out any](action string, check func(*In) error, do func(context.C
 }
 
 // on makes an operation on the secret whose SecretId is at id. check, if there
-// is one, is what AWS checks before it looks for the secret.
-func on[In, Out any](s *Service, action string, id func(*In) **string, check func(*In) error,
+// is one, is what AWS checks before it looks for the secret: it adds to what is
+// wrong with the SecretId.
+func on[In, Out any](s *Service, action string, id func(*In) **string, check func(*wire.Violations, *In) error,
 	do func(context.Context, *In) (*Out, error),
 ) wire.Op {
 	return wire.On(action, func(ctx context.Context, in *In) (iam.Resource, error) {
-		var checked error
+		var v wire.Violations
+		checkID(&v, *id(in))
+		err := v.Err()
 		if check != nil {
-			checked = check(in)
+			err = check(&v, in)
 		}
-		return s.target(ctx, in, id(in), checked)
+		if err != nil {
+			return iam.Resource{}, err
+		}
+		return s.target(ctx, in, id(in))
 	}, do)
+}
+
+func checkID(v *wire.Violations, id *string) {
+	v.Required("secretId", id != nil)
+	v.Length("secretId", id, 1, 2048)
 }
 
 func here(ctx context.Context) secret.Place {
@@ -112,18 +123,8 @@ func here(ctx context.Context) secret.Place {
 }
 
 // target turns the name in *id, which is in's SecretId, into an ARN, once:
-// behind this point there are only ARNs. checked is the failure of what AWS
-// checks before it looks for the secret.
-func (s *Service) target(ctx context.Context, in any, id **string, checked error) (iam.Resource, error) {
-	var v wire.Violations
-	v.Required("secretId", *id != nil)
-	v.Length("secretId", *id, 1, 2048)
-	if err := v.Err(); err != nil {
-		return iam.Resource{}, err
-	}
-	if checked != nil {
-		return iam.Resource{}, checked
-	}
+// behind this point there are only ARNs.
+func (s *Service) target(ctx context.Context, in any, id **string) (iam.Resource, error) {
 	lookup := s.vault.Lookup
 	if _, reads := in.(*sm.GetSecretValueInput); reads {
 		lookup = s.vault.LookupToRead

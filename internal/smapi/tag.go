@@ -12,10 +12,9 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-func checkTagResource(in *sm.TagResourceInput) error {
-	var v wire.Violations
+func checkTagResource(v *wire.Violations, in *sm.TagResourceInput) error {
 	v.Required("tags", in.Tags != nil)
-	checkTags(&v, in.Tags)
+	checkTags(v, in.Tags)
 	if err := v.Err(); err != nil {
 		return err
 	}
@@ -48,8 +47,7 @@ func tagsOf(list []types.Tag) (all []secret.Tag) {
 	return all
 }
 
-func checkUntagResource(in *sm.UntagResourceInput) error {
-	var v wire.Violations
+func checkUntagResource(v *wire.Violations, in *sm.UntagResourceInput) error {
 	v.Required("tagKeys", in.TagKeys != nil)
 	for i := range in.TagKeys {
 		v.Length(wire.Member("tagKeys", i), &in.TagKeys[i], 1, 128)

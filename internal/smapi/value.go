@@ -42,8 +42,7 @@ func errNoToken(kind fault.Kind) error {
 	return kind.Errorf("You must provide a ClientRequestToken value. We recommend a UUID-type value.")
 }
 
-func checkGet(in *sm.GetSecretValueInput) error {
-	var v wire.Violations
+func checkGet(v *wire.Violations, in *sm.GetSecretValueInput) error {
 	v.Length("versionId", in.VersionId, 32, 64)
 	v.Length("versionStage", in.VersionStage, 1, 256)
 	return v.Err()
@@ -63,9 +62,8 @@ func (s *Service) getValue(ctx context.Context, in *sm.GetSecretValueInput) (*sm
 
 var rotationToken = regexp.MustCompile(`^[a-zA-Z0-9\-]+$`)
 
-func checkPut(in *sm.PutSecretValueInput) error {
-	var v wire.Violations
-	checkToken(&v, in.ClientRequestToken)
+func checkPut(v *wire.Violations, in *sm.PutSecretValueInput) error {
+	checkToken(v, in.ClientRequestToken)
 	if in.RotationToken != nil {
 		v.SensitiveLength("rotationToken", len(*in.RotationToken), 36, 256)
 		v.SensitivePattern("rotationToken", in.RotationToken, rotationToken)
@@ -74,7 +72,7 @@ func checkPut(in *sm.PutSecretValueInput) error {
 	for i := range in.VersionStages {
 		v.Length(wire.Member("versionStages", i), &in.VersionStages[i], 1, 256)
 	}
-	if err := checkValue(&v, in.SecretString, in.SecretBinary); err != nil {
+	if err := checkValue(v, in.SecretString, in.SecretBinary); err != nil {
 		return err
 	}
 	switch {
@@ -151,8 +149,7 @@ func (s *Service) orRepeated(ctx context.Context, err error, value secret.Value,
 	return taken.Version.Stages, s.vault.SameValue(ctx, taken, value)
 }
 
-func checkStage(in *sm.UpdateSecretVersionStageInput) error {
-	var v wire.Violations
+func checkStage(v *wire.Violations, in *sm.UpdateSecretVersionStageInput) error {
 	v.Required("versionStage", in.VersionStage != nil)
 	v.Length("versionStage", in.VersionStage, 1, 256)
 	v.Length("removeFromVersionId", in.RemoveFromVersionId, 32, 64)
