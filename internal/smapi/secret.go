@@ -167,7 +167,7 @@ func (s *Service) updateOnce(ctx context.Context, in *sm.UpdateSecretInput, valu
 	arn := arnOf(in.SecretId)
 	change := secret.Change{Description: in.Description, Type: in.Type}
 	if in.KmsKeyId != nil {
-		if change.Key, err = s.vault.Rekey(ctx, arn, keyOf(in.KmsKeyId)); err != nil {
+		if change.Key, err = s.rekey(ctx, in); err != nil {
 			return err
 		}
 	}
@@ -194,6 +194,23 @@ func (s *Service) updateOnce(ctx context.Context, in *sm.UpdateSecretInput, valu
 		_, err = s.put(ctx, tx, found, version, nil)
 		return err
 	})
+}
+
+// rekey prepares another KmsKeyId. A secret that may not be changed is refused
+// before its key is asked for anything.
+func (s *Service) rekey(ctx context.Context, in *sm.UpdateSecretInput) (*secret.Rekeying, error) {
+	arn := arnOf(in.SecretId)
+	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		found, err := s.vault.Find(ctx, tx, arn)
+		if err != nil {
+			return err
+		}
+		return updatable(found, in)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.vault.Rekey(ctx, arn, keyOf(in.KmsKeyId))
 }
 
 // sealUpdate seals a value under the key that its secret is to have.

@@ -130,6 +130,27 @@ func TestKmsKeyId(t *testing.T) {
 	})
 }
 
+// A key is looked for only if the secret may be changed.
+func TestKmsKeyIdOfWhatMayNotChange(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ctx, ireland := t.Context(), h.in("eu-west-1")
+		h.create("gone", "x")
+		_, err := h.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("gone")})
+		h.must(err)
+		h.create("replicated", "x")
+		_, err = h.replicate("replicated", false, region("eu-west-1"))
+		h.must(err)
+		synctest.Wait()
+		for id, tc := range map[string]struct {
+			client
+			want string
+		}{"missing": {h.client, notFound}, "gone": {h.client, marked}, "replicated": {ireland, readOnly}} {
+			_, err := tc.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: &id, Description: &id, KmsKeyId: aws.String("alias/nowhere")})
+			wantError(t, err, tc.want)
+		}
+	})
+}
+
 // wantCode checks the code of an error whose text nobody has recorded.
 func wantCode(t testing.TB, err error, code string) {
 	t.Helper()
