@@ -84,8 +84,8 @@ func (v *Vault) save(ctx context.Context, tx *sqldb.Tx, b *board) error {
 	if err != nil {
 		return fmt.Errorf("storing staging labels: %w", err)
 	}
-	_, err = changeOf(ctx, tx, `UPDATE secrets SET labels = $2, current = $3, versions = $4, changed_at = $5 WHERE number = $1`,
-		b, labels, b.holder(Current), b.versions, sqldb.Millis(tx.Now))
+	_, err = changeOf(ctx, tx, `UPDATE secrets SET changed_at = `+later+`, labels = $3, current = $4, versions = $5 WHERE number = $1`,
+		b, sqldb.Millis(tx.Now), labels, b.holder(Current), b.versions)
 	if err != nil {
 		return fmt.Errorf("storing staging labels: %w", err)
 	}

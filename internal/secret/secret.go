@@ -357,10 +357,15 @@ func (v *Vault) FindEditable(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secre
 	return s, s.RequireEditable()
 }
 
+// later is the LastChangedDate after a change at the moment $2: that moment, or a
+// millisecond more than before, so that the date moves with every change. It is a
+// second ahead of the clock at most, also after that was set back.
+const later = `MAX($2, MIN(changed_at, $2 + 999) + 1)`
+
 // touch moves LastChangedDate, and has every change of a secret carried to its
 // replicas: each method that changes something calls it.
 func (v *Vault) touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = $2, changed_order = $2 WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
+	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = `+later+`, changed_order = `+later+` WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
 	if err != nil {
 		return fmt.Errorf("moving LastChangedDate: %w", err)
 	}
