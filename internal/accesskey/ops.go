@@ -2,7 +2,6 @@ package accesskey
 
 import (
 	"context"
-	"regexp"
 	"time"
 	"unicode/utf8"
 
@@ -12,9 +11,9 @@ import (
 )
 
 var (
-	account  = regexp.MustCompile(`^[0-9]{12}$`)
-	accounts = regexp.MustCompile(`^([0-9]{12}|\*)$`)
-	userName = regexp.MustCompile(`^[\w+=,.@-]+$`)
+	account  = wire.NewPattern(`[0-9]{12}`)
+	accounts = wire.NewPattern(`([0-9]{12}|\*)`)
+	userName = wire.NewPattern(`[\w+=,.@-]+`)
 )
 
 // The bounds that AWS has for users, managed policies and session durations.

@@ -65,9 +65,9 @@ func settingsOfCreate(in *lambda.CreateFunctionInput) *settings {
 }
 
 // rolePattern is that of Role in Lambda's API reference.
-var rolePattern = regexp.MustCompile(`^arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
+var rolePattern = wire.NewPattern(`arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`)
 
-var handlerPattern = regexp.MustCompile(`^[^\s]+$`)
+var handlerPattern = wire.NewPattern(`[^\s]+`)
 
 // check refuses settings that AWS would refuse, or that this server can't honour.
 func (c *settings) check() error {

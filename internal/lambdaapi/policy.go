@@ -51,10 +51,10 @@ type policy struct {
 }
 
 var (
-	sidPattern    = regexp.MustCompile(`^([a-zA-Z0-9-_]+)$`)
-	actionPattern = regexp.MustCompile(`^(lambda:[*]|lambda:[a-zA-Z]+|[*])$`)
+	sidPattern    = wire.NewPattern(`([a-zA-Z0-9-_]+)`)
+	actionPattern = wire.NewPattern(`(lambda:[*]|lambda:[a-zA-Z]+|[*])`)
 	service       = regexp.MustCompile(`^[a-z0-9.-]+\.amazonaws\.com$`)
-	account       = regexp.MustCompile(`^\d{12}$`)
+	account       = wire.NewPattern(`\d{12}`)
 )
 
 // newStatement makes the permission that a request asks for. Its bounds are those of
@@ -78,7 +78,7 @@ func newStatement(a arn, in *lambda.AddPermissionInput) (*statement, error) {
 		st.Principal = "*"
 	case service.MatchString(principal):
 		st.Principal = map[string]string{"Service": principal}
-	case account.MatchString(principal):
+	case account.Match(principal):
 		st.Principal = map[string]string{"AWS": "arn:aws:iam::" + principal + ":root"}
 	case strings.HasPrefix(principal, "arn:aws:iam::"):
 		st.Principal = map[string]string{"AWS": principal}

@@ -2,7 +2,6 @@ package smapi
 
 import (
 	"context"
-	"regexp"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
@@ -28,7 +27,7 @@ func checkPage(v *wire.Violations, maxResults *int32, most int64, token *string)
 }
 
 // filterValue is the pattern of FilterValueStringType in AWS's model.
-var filterValue = regexp.MustCompile(`^\!?[a-zA-Z0-9 :_@\/\+\=\.\-\!]*$`)
+var filterValue = wire.NewPattern(`^\!?[a-zA-Z0-9 :_@\/\+\=\.\-\!]*$`)
 
 // checkFilters adds what AWS's front end says of filters, and then says what the
 // service does.

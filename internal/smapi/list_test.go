@@ -123,7 +123,7 @@ func TestListRefused(t *testing.T) {
 			in.Filters = []types.Filter{{Key: "name", Values: slices.Repeat([]string{"x"}, 11)}}
 		}, "ValidationException: 1 validation error detected: Value at 'filters.1.member.values' failed to satisfy constraint: Member must have length less than or equal to 10"},
 		"odd character": {func(in *sm.ListSecretsInput) { in.Filters = []types.Filter{filter("name=a*")} },
-			`ValidationException: 1 validation error detected: Value 'a*' at 'filters.1.member.values.1.member' failed to satisfy constraint: Member must satisfy regular expression pattern: \!?[a-zA-Z0-9 :_@\/\+\=\.\-\!]*`},
+			`ValidationException: 1 validation error detected: Value 'a*' at 'filters.1.member.values.1.member' failed to satisfy constraint: Member must satisfy regular expression pattern: ^\!?[a-zA-Z0-9 :_@\/\+\=\.\-\!]*$`},
 		"order": {func(in *sm.ListSecretsInput) { in.SortBy = "size" },
 			"ValidationException: 1 validation error detected: Value 'size' at 'sortBy' failed to satisfy constraint: Member must satisfy enum value set: [created-date, last-accessed-date, last-changed-date, name]"},
 		"way": {func(in *sm.ListSecretsInput) { in.SortOrder = "up" },

@@ -2,7 +2,6 @@ package smapi
 
 import (
 	"context"
-	"regexp"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
@@ -13,7 +12,7 @@ import (
 )
 
 // regionName is the pattern that AWS's model gives for a region.
-var regionName = regexp.MustCompile(`^([a-z]+-)+\d+$`)
+var regionName = wire.NewPattern(`^([a-z]+-)+\d+$`)
 
 func checkReplicas(v *wire.Violations, regions []types.ReplicaRegionType) {
 	v.Count("addReplicaRegions", regions != nil, len(regions), 1, len(regions))

@@ -222,7 +222,7 @@ func TestReplicaRegionsRefused(t *testing.T) {
 			"us-east-1":     noRegion, // the primary's own
 			"mars-east-1":   noRegion,
 			"us-gov-west-1": noRegion, // of another partition
-			"us-east":       "ValidationException: 1 validation error detected: Value 'us-east' at 'addReplicaRegions.1.member.region' failed to satisfy constraint: Member must satisfy regular expression pattern: ([a-z]+-)+\\d+",
+			"us-east":       "ValidationException: 1 validation error detected: Value 'us-east' at 'addReplicaRegions.1.member.region' failed to satisfy constraint: Member must satisfy regular expression pattern: ^([a-z]+-)+\\d+$",
 		} {
 			_, err := h.replicate("s", false, region(name))
 			wantError(t, err, want)

@@ -49,8 +49,8 @@ func checkExternal(v *wire.Violations, in *sm.RotateSecretInput) {
 
 // The patterns that AWS's model gives for rotation rules.
 var (
-	hours      = regexp.MustCompile(`^[0-9]+h$`)
-	expression = regexp.MustCompile(`^[0-9A-Za-z\(\)#\?\*\-\/, ]+$`)
+	hours      = wire.NewPattern(`[0-9]+h`)
+	expression = wire.NewPattern(`[0-9A-Za-z\(\)#\?\*\-\/, ]+`)
 )
 
 // checkSchedule adds what AWS's front end says of rules; what the service says of

@@ -77,7 +77,7 @@ func TestValuesAndLimitsRefused(t *testing.T) {
 				put(sm.PutSecretValueInput{SecretString: s, VersionStages: strings.Split(strings.Repeat("x", 21), "")})},
 			"ValidationException: 1 validation error detected: Value at 'rotationToken' failed to satisfy constraint: Member must have length greater than or equal to 36": {
 				put(sm.PutSecretValueInput{SecretString: s, RotationToken: aws.String("short")})},
-			"ValidationException: 1 validation error detected: Value at 'rotationToken' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9\\-]+": {
+			"ValidationException: 1 validation error detected: Value at 'rotationToken' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9\\-]+$": {
 				put(sm.PutSecretValueInput{SecretString: s, RotationToken: aws.String(strings.Repeat("_", 36))})},
 			"ValidationException: 1 validation error detected: Value at 'addReplicaRegions' failed to satisfy constraint: Member must have length greater than or equal to 1": {
 				create(sm.CreateSecretInput{AddReplicaRegions: []types.ReplicaRegionType{}})},

@@ -3,7 +3,6 @@ package smapi
 import (
 	"context"
 	"errors"
-	"regexp"
 
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
@@ -60,7 +59,7 @@ func (s *Service) getValue(ctx context.Context, in *sm.GetSecretValueInput) (*sm
 		SecretString: value.Text, SecretBinary: value.Binary, VersionStages: version.Stages, CreatedDate: &version.Created}, nil
 }
 
-var rotationToken = regexp.MustCompile(`^[a-zA-Z0-9\-]+$`)
+var rotationToken = wire.NewPattern(`^[a-zA-Z0-9\-]+$`)
 
 func checkPut(v *wire.Violations, in *sm.PutSecretValueInput) error {
 	checkToken(v, in.ClientRequestToken)

@@ -4,7 +4,6 @@ package stsapi
 
 import (
 	"context"
-	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -18,7 +17,7 @@ const (
 	Namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
 )
 
-var accessKeyID = regexp.MustCompile(`^\w*$`)
+var accessKeyID = wire.NewPattern(`[\w]*`)
 
 // AccessKeys knows whose the access keys are.
 type AccessKeys interface {

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +22,7 @@ import (
 	"github.com/keyturn/keyturn/internal/iam"
 )
 
-var hourPattern = regexp.MustCompile(`^(?:[0-9]+h)$`)
+var hourPattern = NewPattern(`[0-9]+h`)
 
 // moduleDir is where an SDK module lies with its recorded requests and answers.
 func moduleDir(t testing.TB, name string) string {

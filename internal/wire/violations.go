@@ -75,27 +75,38 @@ func (v *Violations) Range(path string, value *int64, least, most int64) {
 	}
 }
 
-// Pattern objects to a string that re does not match. re must be anchored at
-// both ends, as "^(?:…)$" or "^…$"; the anchors are not shown, AWS's models have none.
-func (v *Violations) Pattern(path string, value *string, re *regexp.Regexp) {
-	if value != nil && !re.MatchString(*value) {
-		v.pattern("Value '"+*value+"' at", path, re)
+// Pattern is a regular expression of an API's model. A value must match it from
+// end to end, whether the model says so or not.
+type Pattern struct {
+	model string
+	re    *regexp.Regexp
+}
+
+// NewPattern takes it as the model writes it, for so it is shown. It panics if that
+// is none.
+func NewPattern(model string) Pattern {
+	return Pattern{model, regexp.MustCompile("^(?:" + model + ")$")}
+}
+
+// Match reports whether the whole of s is as the pattern says.
+func (p Pattern) Match(s string) bool { return p.re.MatchString(s) }
+
+// Pattern objects to a string that p does not match.
+func (v *Violations) Pattern(path string, value *string, p Pattern) {
+	if value != nil && !p.Match(*value) {
+		v.pattern("Value '"+*value+"' at", path, p)
 	}
 }
 
 // SensitivePattern is Pattern without showing the value.
-func (v *Violations) SensitivePattern(path string, value *string, re *regexp.Regexp) {
-	if value != nil && !re.MatchString(*value) {
-		v.pattern("Value at", path, re)
+func (v *Violations) SensitivePattern(path string, value *string, p Pattern) {
+	if value != nil && !p.Match(*value) {
+		v.pattern("Value at", path, p)
 	}
 }
 
-func (v *Violations) pattern(lead, path string, re *regexp.Regexp) {
-	shown := strings.TrimSuffix(strings.TrimPrefix(re.String(), "^"), "$")
-	if inner, ok := strings.CutPrefix(shown, "(?:"); ok {
-		shown = strings.TrimSuffix(inner, ")")
-	}
-	v.add("%s '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s", lead, path, shown)
+func (v *Violations) pattern(lead, path string, p Pattern) {
+	v.add("%s '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s", lead, path, p.model)
 }
 
 // Enum objects to a value that is none of allowed. An empty value is absent.
