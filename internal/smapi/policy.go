@@ -80,23 +80,28 @@ func (s *Service) putPolicy(ctx context.Context, in *sm.PutResourcePolicyInput) 
 	if err != nil {
 		return nil, err
 	}
+	var refusal error
 	for _, o := range objections(ctx, *in.ResourcePolicy, res) {
-		if o.check != publicAccess || isTrue(in.BlockPublicPolicy) {
-			return nil, o.err
+		if refusal == nil && (o.check != publicAccess || isTrue(in.BlockPublicPolicy)) {
+			refusal = o.err
 		}
 	}
-	name, err := s.setPolicy(ctx, arnOf(in.SecretId), *in.ResourcePolicy)
+	name, err := s.setPolicy(ctx, arnOf(in.SecretId), *in.ResourcePolicy, refusal)
 	return &sm.PutResourcePolicyOutput{ARN: in.SecretId, Name: name}, err
 }
 
 func (s *Service) deletePolicy(ctx context.Context, in *sm.DeleteResourcePolicyInput) (*sm.DeleteResourcePolicyOutput, error) {
-	name, err := s.setPolicy(ctx, arnOf(in.SecretId), "")
+	name, err := s.setPolicy(ctx, arnOf(in.SecretId), "", nil)
 	return &sm.DeleteResourcePolicyOutput{ARN: in.SecretId, Name: name}, err
 }
 
-func (s *Service) setPolicy(ctx context.Context, arn secret.ARN, text string) (name *string, err error) {
+// setPolicy stores a policy unless refusal speaks against it, which is told only of
+// secrets that may be changed.
+func (s *Service) setPolicy(ctx context.Context, arn secret.ARN, text string, refusal error) (name *string, err error) {
 	err = s.edit(ctx, arn, func(tx *sqldb.Tx, found *secret.Secret) error {
-		name = &found.Name
+		if name = &found.Name; refusal != nil {
+			return refusal
+		}
 		return s.vault.SetPolicy(ctx, tx, arn, text)
 	})
 	return name, err

@@ -60,12 +60,12 @@ func checkReplicate(v *wire.Violations, in *sm.ReplicateSecretToRegionsInput) er
 
 func (s *Service) replicate(ctx context.Context, in *sm.ReplicateSecretToRegionsInput) (*sm.ReplicateSecretToRegionsOutput, error) {
 	arn := arnOf(in.SecretId)
-	if err := checkRegions(arn.Place(), in.AddReplicaRegions); err != nil {
-		return nil, err
-	}
 	out := &sm.ReplicateSecretToRegionsOutput{ARN: in.SecretId}
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		if _, err := s.primary(ctx, tx, arn); err != nil {
+			return err
+		}
+		if err := checkRegions(arn.Place(), in.AddReplicaRegions); err != nil {
 			return err
 		}
 		if err := s.vault.AddReplicas(ctx, tx, arn, replicaRegions(in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)); err != nil {

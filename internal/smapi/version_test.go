@@ -130,8 +130,9 @@ func TestKmsKeyId(t *testing.T) {
 	})
 }
 
-// A key is looked for only if the secret may be changed.
-func TestKmsKeyIdOfWhatMayNotChange(t *testing.T) {
+// Whether a secret may be changed is told before anything about the key, the regions
+// or the policy that it is to have.
+func TestWhatMayNotChange(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		ctx, ireland := t.Context(), h.in("eu-west-1")
 		h.create("gone", "x")
@@ -146,6 +147,10 @@ func TestKmsKeyIdOfWhatMayNotChange(t *testing.T) {
 			want string
 		}{"missing": {h.client, notFound}, "gone": {h.client, marked}, "replicated": {ireland, readOnly}} {
 			_, err := tc.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: &id, Description: &id, KmsKeyId: aws.String("alias/nowhere")})
+			wantError(t, err, tc.want)
+			_, err = tc.replicate(id, false, region("mars-east-1"))
+			wantError(t, err, tc.want)
+			_, err = tc.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{SecretId: &id, ResourcePolicy: aws.String("{")})
 			wantError(t, err, tc.want)
 		}
 	})
