@@ -143,6 +143,16 @@ func (s *Scheduler) startAgain(ctx context.Context, tx *sqldb.Tx, arn secret.ARN
 	return s.enter(ctx, tx, arn, rotating, token, stepCreate)
 }
 
+// RequireComplete is ErrIncomplete while a rotation is under way, unless it is that
+// of token.
+func (s *Scheduler) RequireComplete(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, token secret.VersionID) error {
+	unfinished, err := s.unfinished(ctx, tx, arn)
+	if err == nil && unfinished != "" && unfinished != token {
+		return ErrIncomplete
+	}
+	return err
+}
+
 // StartTest begins a test at once: the sealed copy of the current value is
 // staged as AWSPENDING until testSecret has run on it.
 func (s *Scheduler) StartTest(ctx context.Context, tx *sqldb.Tx, copied *secret.Version) error {

@@ -225,7 +225,7 @@ func (s *Service) setExternal(ctx context.Context, tx *sqldb.Tx, found *secret.S
 
 // test prepares the test of RotateImmediately=false: testSecret, once, on a
 // temporary AWSPENDING version with the current value. A secret without a value
-// has nothing to test.
+// has nothing to test; its first one may be on the way.
 func (s *Service) test(ctx context.Context, arn secret.ARN, token secret.VersionID) (begin func(*sqldb.Tx) error, err error) {
 	var current *secret.Version
 	err = s.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
@@ -233,7 +233,7 @@ func (s *Service) test(ctx context.Context, arn secret.ARN, token secret.Version
 		return err
 	})
 	if errors.Is(err, secret.ErrNotFound) {
-		return func(*sqldb.Tx) error { return nil }, nil
+		return func(tx *sqldb.Tx) error { return s.sched.RequireComplete(ctx, tx, arn, token) }, nil
 	}
 	if err != nil {
 		return nil, err

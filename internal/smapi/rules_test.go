@@ -219,6 +219,29 @@ func TestRotateLater(t *testing.T) {
 	})
 }
 
+// A secret without a value has nothing to test, but its rules wait, too, for the
+// rotation that makes the first one.
+func TestRotateLaterWithoutValue(t *testing.T) {
+	later := func(in *sm.RotateSecretInput) {
+		in.RotateImmediately, in.RotationRules = aws.Bool(false), &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(10)}
+	}
+	inHouse(t, func(t *testing.T, h *house) {
+		h.create("s", "")
+		h.must(h.rotate("v1", later))
+		if d := h.describe("s"); !*d.RotationEnabled || d.VersionIdsToStages != nil {
+			t.Errorf("got %+v", d)
+		}
+		h.must(h.rotate("v2", func(in *sm.RotateSecretInput) {
+			in.RotationRules = &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(5)}
+		}))
+		wantError(t, h.rotate("v3", later), "InvalidRequestException: A previous rotation isn't complete. That rotation will be reattempted.")
+		if d := h.describe("s"); *d.RotationRules.AutomaticallyAfterDays != 5 {
+			t.Errorf("a refused request changed the rules to %d days", *d.RotationRules.AutomaticallyAfterDays)
+		}
+		h.wantStages("s", "v2: AWSPENDING")
+	})
+}
+
 func TestRotateSecretElsewhere(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.create("s", "one")
