@@ -149,7 +149,7 @@ func (v *Vault) Update(ctx context.Context, tx *sqldb.Tx, arn ARN, c Change) err
 	if err != nil {
 		return fmt.Errorf("updating a secret: %w", err)
 	}
-	return v.touch(ctx, tx, arn)
+	return v.Touch(ctx, tx, arn)
 }
 
 // SetExternal stores what RotateSecret says of a managed external secret.
@@ -161,7 +161,7 @@ func (v *Vault) SetExternal(ctx context.Context, tx *sqldb.Tx, arn ARN, e Extern
 	if _, err := change(ctx, tx, `UPDATE secrets SET external = $2 WHERE arn = $1`, arn, string(text)); err != nil {
 		return fmt.Errorf("storing an external secret: %w", err)
 	}
-	return v.touch(ctx, tx, arn)
+	return v.Touch(ctx, tx, arn)
 }
 
 // Delete schedules deletion for the moment at. A secret with replicas is
@@ -178,7 +178,7 @@ func (v *Vault) Delete(ctx context.Context, tx *sqldb.Tx, arn ARN, at time.Time)
 		return err
 	}
 	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = $2 WHERE arn = $1`, arn, sqldb.Millis(at))
-	return errors.Join(err, v.touch(ctx, tx, arn))
+	return errors.Join(err, v.Touch(ctx, tx, arn))
 }
 
 // Restore takes back a scheduled deletion; on another secret it does nothing.
@@ -188,7 +188,7 @@ func (v *Vault) Restore(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, er
 		return s, err
 	}
 	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = NULL WHERE arn = $1`, arn)
-	return s, errors.Join(err, v.touch(ctx, tx, arn))
+	return s, errors.Join(err, v.Touch(ctx, tx, arn))
 }
 
 // requireNoReplicas returns ErrInvalidParameter for a secret that has replicas:

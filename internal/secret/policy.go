@@ -13,5 +13,5 @@ func (v *Vault) SetPolicy(ctx context.Context, tx *sqldb.Tx, arn ARN, text strin
 	if _, err := change(ctx, tx, `UPDATE secrets SET resource_policy = $2 WHERE arn = $1`, arn, text); err != nil {
 		return fmt.Errorf("storing a resource policy: %w", err)
 	}
-	return v.touch(ctx, tx, arn)
+	return v.Touch(ctx, tx, arn)
 }

@@ -141,7 +141,7 @@ func (v *Vault) Promote(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	if _, err := change(ctx, tx, `UPDATE secrets SET primary_region = '' WHERE arn = $1`, arn); err != nil {
 		return fmt.Errorf("promoting a replica: %w", err)
 	}
-	return v.touch(ctx, tx, arn)
+	return v.Touch(ctx, tx, arn)
 }
 
 // dropReplica takes a region off a primary's list. Without any it is an ordinary

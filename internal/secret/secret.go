@@ -362,9 +362,10 @@ func (v *Vault) FindEditable(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secre
 // second ahead of the clock at most, also after that was set back.
 const later = `MAX($2, MIN(changed_at, $2 + 999) + 1)`
 
-// touch moves LastChangedDate, and has every change of a secret carried to its
-// replicas: each method that changes something calls it.
-func (v *Vault) touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+// Touch moves LastChangedDate, and has every change of a secret carried to its
+// replicas: each method that changes something calls it, and so does who keeps
+// something about a secret elsewhere.
+func (v *Vault) Touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = `+later+`, changed_order = `+later+` WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
 	if err != nil {
 		return fmt.Errorf("moving LastChangedDate: %w", err)

@@ -105,7 +105,7 @@ func (v *Vault) writeTags(ctx context.Context, tx *sqldb.Tx, arn ARN, tags []Tag
 	if _, err := change(ctx, tx, `UPDATE secrets SET tags = $2 WHERE arn = $1`, arn, text); err != nil {
 		return fmt.Errorf("setting tags: %w", err)
 	}
-	return v.touch(ctx, tx, arn)
+	return v.Touch(ctx, tx, arn)
 }
 
 // tagsText is how a secret's row tells its tags: in JSON, [key, value] of each in the

@@ -135,10 +135,10 @@ func changes(h *house) []namedChange {
 		{"RotateSecret", func() error {
 			_, err := h.RotateSecret(ctx, &sm.RotateSecretInput{SecretId: s, RotationLambdaARN: aws.String(rotator), RotateImmediately: aws.Bool(true),
 				RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}})
-			if err != nil {
-				return err
-			}
-			_, err = h.CancelRotateSecret(ctx, &sm.CancelRotateSecretInput{SecretId: s})
+			return err
+		}},
+		{"CancelRotateSecret", func() error {
+			_, err := h.CancelRotateSecret(ctx, &sm.CancelRotateSecretInput{SecretId: s})
 			return err
 		}},
 	}

@@ -199,7 +199,7 @@ func (s *Service) configure(ctx context.Context, arn secret.ARN, r rotation, beg
 		if err := s.sched.Configure(ctx, tx, arn, r.Settings); err != nil {
 			return err
 		}
-		return begin(tx)
+		return errors.Join(s.vault.Touch(ctx, tx, arn), begin(tx))
 	})
 	if errors.Is(err, scheduler.ErrIncomplete) {
 		retry := s.db.Write(ctx, func(tx *sqldb.Tx) error { return s.sched.Retry(ctx, tx, arn) })
@@ -254,6 +254,9 @@ func (s *Service) cancelRotate(ctx context.Context, in *sm.CancelRotateSecretInp
 	var pending secret.VersionID
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		if _, err := s.vault.FindEditable(ctx, tx, arn); err != nil {
+			return err
+		}
+		if err := s.vault.Touch(ctx, tx, arn); err != nil {
 			return err
 		}
 		var err error

@@ -227,8 +227,10 @@ func TestRotateLaterWithoutValue(t *testing.T) {
 	}
 	inHouse(t, func(t *testing.T, h *house) {
 		h.create("s", "")
+		before := *h.describe("s").LastChangedDate
+		time.Sleep(5 * time.Millisecond)
 		h.must(h.rotate("v1", later))
-		if d := h.describe("s"); !*d.RotationEnabled || d.VersionIdsToStages != nil {
+		if d := h.describe("s"); !*d.RotationEnabled || d.VersionIdsToStages != nil || !d.LastChangedDate.After(before) {
 			t.Errorf("got %+v", d)
 		}
 		h.must(h.rotate("v2", func(in *sm.RotateSecretInput) {
