@@ -16,6 +16,12 @@ import (
 func (c *clusterRow) show(members []*instanceRow) types.DBCluster {
 	shown := c.shown
 	shown.Status = new(c.status)
+	showEmpty(&shown.DBClusterMembers)
+	showEmpty(&shown.AssociatedRoles)
+	showEmpty(&shown.ReadReplicaIdentifiers)
+	showEmpty(&shown.DomainMemberships)
+	showEmpty(&shown.VpcSecurityGroups)
+	showEmpty(&shown.TagList)
 	writer := true
 	for _, m := range members {
 		isWriter := writer && m.status != deleting
@@ -31,11 +37,25 @@ func (c *clusterRow) show(members []*instanceRow) types.DBCluster {
 	return shown
 }
 
+// showEmpty makes a list one that an answer has also when nothing is in it, as RDS
+// does with most of them: boto3 leaves out what the answer lacks.
+func showEmpty[T any](list *[]T) {
+	if *list == nil {
+		*list = []T{}
+	}
+}
+
 // show is an instance as it is now. Like AWS it has no endpoint while it is
 // being created.
 func (i *instanceRow) show() types.DBInstance {
 	shown := i.shown
 	shown.DBInstanceStatus = new(i.status)
+	showEmpty(&shown.DBSecurityGroups)
+	showEmpty(&shown.ReadReplicaDBInstanceIdentifiers)
+	showEmpty(&shown.AssociatedRoles)
+	showEmpty(&shown.DomainMemberships)
+	showEmpty(&shown.VpcSecurityGroups)
+	showEmpty(&shown.TagList)
 	if i.status == creating {
 		shown.Endpoint = nil
 	}
@@ -50,7 +70,7 @@ func (s *Service) describeClusters(ctx context.Context, in *rds.DescribeDBCluste
 	if err != nil {
 		return nil, err
 	}
-	var shown []types.DBCluster
+	shown := []types.DBCluster{}
 	err = s.config.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		list, err := clustersFor(ctx, tx, in.DBClusterIdentifier)
 		if err != nil {
@@ -92,7 +112,7 @@ func (s *Service) describeInstances(ctx context.Context, in *rds.DescribeDBInsta
 	if err != nil {
 		return nil, err
 	}
-	var shown []types.DBInstance
+	shown := []types.DBInstance{}
 	err = s.config.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		list, err := instancesFor(ctx, tx, in.DBInstanceIdentifier)
 		if err != nil {

@@ -79,6 +79,27 @@ func TestNotFound(t *testing.T) {
 	wantError(t, err, "DBClusterNotFoundFault", "DBCluster nope not found.")
 }
 
+// A list that is empty is in the answer: boto3 has no key for one that is not.
+func TestEmptyListsAreShown(t *testing.T) {
+	w := newWorld(t)
+	clusters, err := w.DescribeDBClusters(t.Context(), &rds.DescribeDBClustersInput{})
+	check(t, err)
+	instances, err := w.DescribeDBInstances(t.Context(), &rds.DescribeDBInstancesInput{})
+	check(t, err)
+	if clusters.DBClusters == nil || instances.DBInstances == nil {
+		t.Errorf("without any: %v, %v", clusters.DBClusters == nil, instances.DBInstances == nil)
+	}
+	c := w.createCluster("c", "mysql", func(in *rds.CreateDBClusterInput) { in.Tags = nil })
+	if c.DBClusterMembers == nil || c.AssociatedRoles == nil || c.ReadReplicaIdentifiers == nil || c.DomainMemberships == nil || c.VpcSecurityGroups == nil || c.TagList == nil {
+		t.Errorf("a cluster lacks a list: %+v", c)
+	}
+	w.createInstance("i", "c", "mysql")
+	i := w.instance("i")
+	if i.DBSecurityGroups == nil || i.ReadReplicaDBInstanceIdentifiers == nil || i.AssociatedRoles == nil || i.DomainMemberships == nil || i.VpcSecurityGroups == nil || i.TagList == nil {
+		t.Errorf("an instance lacks a list: %+v", i)
+	}
+}
+
 func TestRegionsAndPaging(t *testing.T) {
 	w := newWorld(t)
 	elsewhere := func(in *rds.CreateDBClusterInput) { in.Tags = tags("keyturn:endpoint", "db.example.com:3306") }
