@@ -132,6 +132,10 @@ func (l login) with(name string, raw json.RawMessage) login {
 
 func (l login) withText(name, value string) login { return l.with(name, quote(value)) }
 
+func (l login) without(name string) login {
+	return login{slices.DeleteFunc(slices.Clone(l.members), func(m member) bool { return m.name == name })}
+}
+
 // withMissing sets a member only when it is missing or empty.
 func (l login) withMissing(name string, raw json.RawMessage) login {
 	if l.text(name) != "" {

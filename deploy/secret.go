@@ -39,7 +39,7 @@ func (d *deployment) keepPassword(ctx context.Context) (result, error) {
 	if err := d.checkLogin(); err != nil {
 		return result{}, err
 	}
-	return d.correctPassword(ctx, secret)
+	return d.correctLogin(ctx, secret)
 }
 
 // describeSecret returns nil when there is no such secret.
@@ -176,13 +176,16 @@ func (d *deployment) firstLogin(ctx context.Context) (login, error) {
 	if err != nil {
 		return login{}, err
 	}
-	l := login{}.withText("username", d.cfg.username).
-		withText("password", string(password)).
-		withText("engine", d.cfg.engine.secret)
+	return d.asConfigured(login{}.withText("username", d.cfg.username).withText("password", string(password))), nil
+}
+
+// asConfigured gives a value what config.yml says of a cluster that is to be made.
+func (d *deployment) asConfigured(l login) login {
+	l = l.withText("username", d.cfg.username).withText("engine", d.cfg.engine.secret).without("dbname")
 	if d.cfg.database != "" {
 		l = l.withText("dbname", d.cfg.database)
 	}
-	return l.withText("dbClusterIdentifier", d.cfg.cluster), nil
+	return l.withText("dbClusterIdentifier", d.cfg.cluster)
 }
 
 // excluded are characters that RDS refuses in a master password, and some that
@@ -215,35 +218,46 @@ func (d *deployment) firstPassword(ctx context.Context) (Password, error) {
 	return Password(aws.ToString(out.RandomPassword)), nil
 }
 
-// correctPassword lets a first password be given anew while the secret is
-// unfinished, for somebody who mistyped that of an existing database. Later
-// the value is never changed here.
-func (d *deployment) correctPassword(ctx context.Context, secret *secretsmanager.DescribeSecretOutput) (result, error) {
-	kept := result{Unchanged, "secret " + d.cfg.secret}
-	if d.given() == "" || string(d.given()) == d.login.password() {
+// correctLogin lets a first value be put right while the secret is unfinished, for
+// somebody who mistyped the password of an existing database, or what RDS then
+// refused. Later the value is never changed here.
+func (d *deployment) correctLogin(ctx context.Context, secret *secretsmanager.DescribeSecretOutput) (result, error) {
+	kept := result{Unchanged, "secret " + d.cfg.secret + d.notTaken(secret)}
+	if d.finished(secret) {
 		return kept, nil
 	}
-	if d.finished(secret) {
-		return result{Unchanged, kept.detail + d.notTaken(secret)}, nil
-	}
 	cluster, err := d.describeCluster(ctx)
-	if err != nil {
+	if err != nil || cluster != nil && d.cfg.endpoint == "" { // the cluster was created with the secret's password
+		return kept, err
+	}
+	right := d.corrected(cluster != nil)
+	if right.encode() == d.login.encode() {
+		return kept, nil
+	}
+	if err := d.put(ctx, right, "password"); err != nil {
 		return result{}, err
 	}
-	if cluster != nil && d.cfg.endpoint == "" { // the cluster was created with the secret's password
-		return result{Unchanged, kept.detail + d.notTaken(secret)}, nil
+	return result{Updated, "login in secret " + d.cfg.secret}, d.readLogin(ctx)
+}
+
+// corrected has the given password, and what config.yml says by now of a cluster
+// that does not exist. A value that deploy has not made keeps the rest.
+func (d *deployment) corrected(exists bool) login {
+	l := d.login
+	if p := d.given(); p != "" {
+		l = l.withText("password", string(p))
 	}
-	if err := d.put(ctx, d.login.withText("password", string(d.given())), "password"); err != nil {
-		return result{}, err
+	if exists || l.text("dbClusterIdentifier") == "" {
+		return l
 	}
-	return result{Updated, "password of secret " + d.cfg.secret}, d.readLogin(ctx)
+	return d.asConfigured(l)
 }
 
 // notTaken says that the password given to the command is not the secret's, as
 // long as no rotation has proved the one that is there. It is not put in its
 // place: a first rotation may be at work, and its password the one that logs in.
 func (d *deployment) notTaken(secret *secretsmanager.DescribeSecretOutput) string {
-	if d.Password == "" || secret.LastRotatedDate != nil {
+	if d.Password == "" || string(d.Password) == d.login.password() || secret.LastRotatedDate != nil {
 		return ""
 	}
 	return "; it keeps its password, and the given one is another: if that is the one that logs in, store it with keyturn secret put " + d.cfg.secret

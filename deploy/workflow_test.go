@@ -397,6 +397,24 @@ func TestDeployRefusesForeignSecret(t *testing.T) {
 	}
 }
 
+// What was wrong in config.yml is in the secret already when RDS refuses it.
+func TestDeployTakesCorrectedConfig(t *testing.T) {
+	w := newWorld(t, keyturntest.NewServer(t), "corrected")
+	w.edit(t, "engine: mariadb", "engine: postgres")
+	w.edit(t, "masterUsername: admin", "masterUsername: not-a-user\n  databaseName: not-a-database")
+	_, err := deploy.Run(t.Context(), w.options(nil))
+	if e, ok := errors.AsType[*deploy.StepError](err); !ok || e.Step != deploy.StepCluster {
+		t.Fatalf("got %v", err)
+	}
+	w.edit(t, "engine: postgres", "engine: mariadb")
+	w.edit(t, "masterUsername: not-a-user\n  databaseName: not-a-database", "masterUsername: admin")
+	report := w.deploy(t)
+	w.check(t, report)
+	if got := outcomes(report); !strings.HasPrefix(got, "unchanged created updated created") {
+		t.Errorf("the deploy after the correction: %s", got)
+	}
+}
+
 func TestDeployFillsEmptySecret(t *testing.T) {
 	w := newWorld(t, keyturntest.NewServer(t), "empty")
 	if _, err := w.SecretsManager.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("empty_login")}); err != nil {
