@@ -182,11 +182,11 @@ func (s *Service) newCluster(in *rds.CreateDBClusterInput, p *plan) types.DBClus
 		PreferredBackupWindow: in.PreferredBackupWindow, PreferredMaintenanceWindow: in.PreferredMaintenanceWindow,
 		AvailabilityZones: in.AvailabilityZones, StorageType: in.StorageType, KmsKeyId: in.KmsKeyId,
 		StorageEncrypted: orElse(in.StorageEncrypted, false), DeletionProtection: orElse(in.DeletionProtection, false),
-		CopyTagsToSnapshot: orElse(in.CopyTagsToSnapshot, false), MultiAZ: new(false), HttpEndpointEnabled: new(false),
-		IAMDatabaseAuthenticationEnabled: new(false), CrossAccountClone: new(false),
+		CopyTagsToSnapshot: orElse(in.CopyTagsToSnapshot, false), MultiAZ: new(false), CrossAccountClone: new(false),
 		AutoMinorVersionUpgrade: orElse(in.AutoMinorVersionUpgrade, true),
 		ClusterCreateTime:       new(s.config.Now().UTC()), HostedZoneId: new("KEYTURN"), TagList: in.Tags,
 	}
+	keepOfCluster(&c, in)
 	c.EngineMode = orElse(c.EngineMode, "provisioned")
 	if c.EngineVersion == nil && p.runningVersion != "" {
 		c.EngineVersion = &p.runningVersion

@@ -150,9 +150,9 @@ func (s *Service) newInstance(in *rds.CreateDBInstanceInput, d *database, versio
 		AutoMinorVersionUpgrade: orElse(in.AutoMinorVersionUpgrade, true), CopyTagsToSnapshot: orElse(in.CopyTagsToSnapshot, false),
 		DeletionProtection: orElse(in.DeletionProtection, false), StorageEncrypted: orElse(in.StorageEncrypted, false),
 		PubliclyAccessible: orElse(in.PubliclyAccessible, false), MultiAZ: orElse(in.MultiAZ, false),
-		IAMDatabaseAuthenticationEnabled: new(false), PerformanceInsightsEnabled: new(false),
-		LicenseModel: in.LicenseModel, MonitoringInterval: new(int32(0)), InstanceCreateTime: &now, TagList: in.Tags,
+		LicenseModel: in.LicenseModel, InstanceCreateTime: &now, TagList: in.Tags,
 	}
+	keepOfInstance(&shown, in)
 	if shown.EngineVersion == nil && version != "" {
 		shown.EngineVersion = &version
 	}

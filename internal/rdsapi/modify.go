@@ -108,6 +108,7 @@ func (c *clusterRow) apply(in *rds.ModifyDBClusterInput) {
 	if in.VpcSecurityGroupIds != nil {
 		to.VpcSecurityGroups = securityGroups(in.VpcSecurityGroupIds)
 	}
+	changeKeptOfCluster(to, in)
 }
 
 func set[T any](field **T, given *T) {

@@ -135,6 +135,7 @@ func (i *instanceRow) apply(in *rds.ModifyDBInstanceInput) {
 	if in.VpcSecurityGroupIds != nil {
 		to.VpcSecurityGroups = securityGroups(in.VpcSecurityGroupIds)
 	}
+	changeKeptOfInstance(to, in)
 }
 
 // changeInstancePassword sets the master user's password in the server of an
