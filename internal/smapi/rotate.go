@@ -166,7 +166,7 @@ func (s *Service) configured(ctx context.Context, arn secret.ARN) (found *secret
 	return found, function, err
 }
 
-var functionARN = regexp.MustCompile(`^arn:aws[a-z-]*:lambda:([a-z0-9-]+):[0-9]{12}:function:[A-Za-z0-9_-]+(:[A-Za-z0-9_$-]+)?$`)
+var functionARN = regexp.MustCompile(`^arn:aws:lambda:([a-z0-9-]+):[0-9]{12}:function:[A-Za-z0-9_-]+(:[A-Za-z0-9_$-]+)?$`)
 
 // checkFunction returns why a function may not rotate a secret, or nil.
 func (s *Service) checkFunction(ctx context.Context, arn secret.ARN, function string) error {

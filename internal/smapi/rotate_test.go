@@ -1,6 +1,7 @@
 package smapi_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -42,7 +43,9 @@ func TestRotateSecretRefused(t *testing.T) {
 		return err
 	}
 	wantError(t, rotate("", nil), "InvalidRequestException: No Lambda rotation function ARN is associated with this secret.")
-	wantError(t, rotate("keyturn-rotate-mysql", nil), "InvalidParameterException: Invalid rotation Lambda ARN. Ensure the ARN matches format arn:aws:lambda:us-east-1:000000000000:function:<functionName>.")
+	for _, arn := range []string{"keyturn-rotate-mysql", strings.Replace(rotator, "arn:aws:", "arn:aws-cn:", 1)} {
+		wantError(t, rotate(arn, nil), "InvalidParameterException: Invalid rotation Lambda ARN. Ensure the ARN matches format arn:aws:lambda:us-east-1:000000000000:function:<functionName>.")
+	}
 	wantError(t, rotate(rotator, nil), denied)
 	wantError(t, rotate(rotator+"-missing", nil), denied)
 	permit(t, s, "other-service", func(in *lambda.AddPermissionInput) { in.Principal = aws.String("s3.amazonaws.com") })
