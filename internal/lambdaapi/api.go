@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
@@ -25,20 +26,23 @@ func (s *Service) Ops() []wire.Op {
 		tags      = "/2017-03-31/tags/{Resource}"
 	)
 	return []wire.Op{
-		wire.On("ListFunctions", func(context.Context, *lambda.ListFunctionsInput) (iam.Resource, error) {
-			return iam.Resource{ARN: "*"}, nil
+		wire.On("ListFunctions", func(_ context.Context, in *lambda.ListFunctionsInput) (iam.Resource, error) {
+			return iam.Resource{ARN: "*"}, checkMaxItems(in.MaxItems)
 		}, s.list).At("GET " + functions + "?FunctionVersion&Marker&MasterRegion&MaxItems"),
 		wire.On("GetFunction", func(ctx context.Context, in *lambda.GetFunctionInput) (iam.Resource, error) {
 			return target(ctx, &in.FunctionName, in.Qualifier)
 		}, s.get).At("GET " + functions + "/{FunctionName}?Qualifier"),
 		wire.On("ListVersionsByFunction", func(ctx context.Context, in *lambda.ListVersionsByFunctionInput) (iam.Resource, error) {
+			if err := checkMaxItems(in.MaxItems); err != nil {
+				return iam.Resource{}, err
+			}
 			return target(ctx, &in.FunctionName, nil)
 		}, s.listVersions).At("GET " + functions + "/{FunctionName}/versions?Marker&MaxItems"),
 		wire.On("GetFunctionCodeSigningConfig", func(ctx context.Context, in *lambda.GetFunctionCodeSigningConfigInput) (iam.Resource, error) {
 			return target(ctx, &in.FunctionName, nil)
 		}, s.codeSigning).At("GET /2020-06-30/functions/{FunctionName}/code-signing-config"),
 		wire.On("AddPermission", func(ctx context.Context, in *lambda.AddPermissionInput) (iam.Resource, error) {
-			return target(ctx, &in.FunctionName, in.Qualifier)
+			return wholeTarget(ctx, &in.FunctionName, in.Qualifier, "We currently do not support adding policies for $LATEST.")
 		}, s.addPermission).At("POST " + functions + "/{FunctionName}/policy?Qualifier").Status(http.StatusCreated),
 		wire.On("GetPolicy", func(ctx context.Context, in *lambda.GetPolicyInput) (iam.Resource, error) {
 			return target(ctx, &in.FunctionName, in.Qualifier)
@@ -60,7 +64,7 @@ func (s *Service) Ops() []wire.Op {
 			return target(ctx, &in.FunctionName, nil)
 		}, s.updateCode).At("PUT " + functions + "/{FunctionName}/code").MaxBody(maxUpload),
 		wire.On("DeleteFunction", func(ctx context.Context, in *lambda.DeleteFunctionInput) (iam.Resource, error) {
-			return target(ctx, &in.FunctionName, in.Qualifier)
+			return wholeTarget(ctx, &in.FunctionName, in.Qualifier, "$LATEST version cannot be deleted without deleting the function.")
 		}, s.remove).At("DELETE " + functions + "/{FunctionName}?Qualifier").Status(http.StatusNoContent),
 		wire.On("TagResource", func(ctx context.Context, in *lambda.TagResourceInput) (iam.Resource, error) {
 			return target(ctx, &in.Resource, nil)
@@ -91,6 +95,21 @@ func target(ctx context.Context, name **string, qualifier *string) (iam.Resource
 	}
 	*name = &text
 	return iam.Resource{ARN: text}, nil
+}
+
+// wholeTarget is target for what is done to a function, not to a version: a
+// caller that names $LATEST is refused.
+func wholeTarget(ctx context.Context, name **string, qualifier *string, refusal string) (iam.Resource, error) {
+	if orEmpty(qualifier) == "$LATEST" || strings.HasSuffix(orEmpty(*name), ":$LATEST") {
+		return iam.Resource{}, ErrInvalidValue.Errorf("%s", refusal)
+	}
+	return target(ctx, name, qualifier)
+}
+
+func checkMaxItems(most *int32) error {
+	var v wire.Violations
+	v.Range("maxItems", wide(most), 1, 10000)
+	return v.Err()
 }
 
 func (s *Service) addPermission(ctx context.Context, in *lambda.AddPermissionInput) (*lambda.AddPermissionOutput, error) {

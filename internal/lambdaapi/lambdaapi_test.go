@@ -111,6 +111,20 @@ func TestPermissions(t *testing.T) {
 		`Value 'mine' at 'sourceAccount' failed to satisfy constraint: Member must satisfy regular expression pattern: \d{12}`)
 }
 
+// $LATEST goes and is shared only as the function itself, which names no version.
+func TestLatestIsNotTheFunction(t *testing.T) {
+	c, ctx := newClient(t), t.Context()
+	for name, qualifier := range map[string]*string{"keyturn-rotate-mysql": aws.String("$LATEST"), functionARN + ":$LATEST": nil} {
+		_, err := c.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name, Qualifier: qualifier})
+		wantError(t, err, "InvalidParameterValueException: $LATEST version cannot be deleted without deleting the function.")
+		_, err = c.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: &name, Qualifier: qualifier, StatementId: aws.String("s"),
+			Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("secretsmanager.amazonaws.com")})
+		wantError(t, err, "InvalidParameterValueException: We currently do not support adding policies for $LATEST.")
+	}
+	_, err := c.ListFunctions(ctx, &lambda.ListFunctionsInput{MaxItems: aws.Int32(0)})
+	wantError(t, err, "ValidationException: 1 validation error detected: Value '0' at 'maxItems' failed to satisfy constraint: Member must have value greater than or equal to 1")
+}
+
 func TestInvoke(t *testing.T) {
 	c, ctx, name := newClient(t), t.Context(), aws.String("keyturn-rotate-mysql")
 	out, err := c.Invoke(ctx, &lambda.InvokeInput{FunctionName: name, Payload: []byte(`{"Step":"createSecret","SecretId":"arn:aws:secretsmanager:us-east-1:000000000000:secret:none-AbCdEf","ClientRequestToken":"t"}`)})

@@ -48,7 +48,7 @@ const page = 50
 func (s *Service) list(ctx context.Context, in *lambda.ListFunctionsInput) (*lambda.ListFunctionsOutput, error) {
 	most := page
 	if in.MaxItems != nil {
-		most = min(max(int(*in.MaxItems), 1), page)
+		most = min(int(*in.MaxItems), page)
 	}
 	all, err := s.after(ctx, orEmpty(in.Marker), most+1)
 	if err != nil {
