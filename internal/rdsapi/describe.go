@@ -66,7 +66,7 @@ func (i *instanceRow) show() types.DBInstance {
 }
 
 func (s *Service) describeClusters(ctx context.Context, in *rds.DescribeDBClustersInput) (*rds.DescribeDBClustersOutput, error) {
-	f, err := readFilters(in.Filters, "db-cluster-id", "db-cluster-resource-id", "engine")
+	f, err := readFilters(in.Filters, "db-cluster-id", "db-cluster-resource-id", "engine", "domain", "clone-group-id")
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func clustersFor(ctx context.Context, tx *sqldb.Tx, arn *string) ([]*clusterRow,
 }
 
 func (s *Service) describeInstances(ctx context.Context, in *rds.DescribeDBInstancesInput) (*rds.DescribeDBInstancesOutput, error) {
-	f, err := readFilters(in.Filters, "db-cluster-id", "db-instance-id", "dbi-resource-id", "engine")
+	f, err := readFilters(in.Filters, "db-cluster-id", "db-instance-id", "dbi-resource-id", "engine", "domain")
 	if err != nil {
 		return nil, err
 	}
@@ -172,12 +172,14 @@ func (f filters) take(name, is string) bool {
 }
 
 func (f filters) takeCluster(c *clusterRow) bool {
-	return f.take("db-cluster-id", idOf(c.arn)) && f.take("engine", value(c.shown.Engine)) &&
+	return f.take("domain", "") && f.take("clone-group-id", "") && // none has them
+		f.take("db-cluster-id", idOf(c.arn)) && f.take("engine", value(c.shown.Engine)) &&
 		f.take("db-cluster-resource-id", strings.ToLower(value(c.shown.DbClusterResourceId)))
 }
 
 func (f filters) takeInstance(i *instanceRow) bool {
-	return f.take("db-cluster-id", value(i.shown.DBClusterIdentifier)) && f.take("db-instance-id", idOf(i.arn)) &&
+	return f.take("domain", "") &&
+		f.take("db-cluster-id", value(i.shown.DBClusterIdentifier)) && f.take("db-instance-id", idOf(i.arn)) &&
 		f.take("engine", value(i.shown.Engine)) && f.take("dbi-resource-id", strings.ToLower(value(i.shown.DbiResourceId)))
 }
 

@@ -130,6 +130,13 @@ func TestRegionsAndPaging(t *testing.T) {
 	wantError(t, err, "InvalidParameterValue", "Invalid value 5 for MaxRecords. Must be between 20 and 100")
 	_, err = w.DescribeDBClusters(t.Context(), &rds.DescribeDBClustersInput{Filters: []types.Filter{{Name: aws.String("x"), Values: []string{"y"}}}})
 	wantError(t, err, "InvalidParameterValue", "Unrecognized filter name: x")
+	for _, name := range []string{"domain", "clone-group-id"} { // no cluster has one
+		none, err := w.DescribeDBClusters(t.Context(), &rds.DescribeDBClustersInput{Filters: []types.Filter{{Name: &name, Values: []string{"x"}}}})
+		check(t, err)
+		if len(none.DBClusters) != 0 {
+			t.Errorf("%s took %d clusters", name, len(none.DBClusters))
+		}
+	}
 	byARN, err := w.DescribeDBClusters(t.Context(), &rds.DescribeDBClustersInput{Filters: []types.Filter{{Name: aws.String("db-cluster-id"), Values: []string{"c03", *w.cluster("c04").DBClusterArn}}}})
 	check(t, err)
 	if len(byARN.DBClusters) != 2 {
