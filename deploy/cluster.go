@@ -21,6 +21,9 @@ const endpointTag = "keyturn:endpoint"
 
 // ensureCluster creates the cluster with the password that is in the secret.
 func (d *deployment) ensureCluster(ctx context.Context) (result, error) {
+	if err := d.checkEngine(); err != nil {
+		return result{}, err
+	}
 	cluster, err := d.describeCluster(ctx)
 	if err != nil {
 		return result{}, err
@@ -36,6 +39,16 @@ func (d *deployment) ensureCluster(ctx context.Context) (result, error) {
 		return d.otherCluster(ctx)
 	}
 	return result{Created, "cluster " + d.cfg.cluster}, err
+}
+
+// checkEngine makes sure that the function which rotates the cluster takes the
+// secret, whose engine may be mysql for MariaDB.
+func (d *deployment) checkEngine() error {
+	is := d.login.text("engine")
+	if of, known := engines[is]; known && of.function != d.cfg.engine.function {
+		return refuse("correct rds.engine, or write another secretsmanager.name", "the secret %s is of engine %s, not of %s", d.cfg.secret, is, d.cfg.engineName)
+	}
+	return nil
 }
 
 // existingCluster checks the cluster. One that is only registered, and whose

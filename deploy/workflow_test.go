@@ -397,6 +397,23 @@ func TestDeployRefusesForeignSecret(t *testing.T) {
 	}
 }
 
+// Nothing is made for a secret of another engine: its rotation would fail.
+func TestDeployRefusesSecretOfOtherEngine(t *testing.T) {
+	w := newWorld(t, keyturntest.NewServer(t), "engine")
+	if _, err := w.SecretsManager.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("engine_login"), SecretString: aws.String(`{"username":"admin","password":"some-password","engine":"postgres"}`),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := deploy.Run(t.Context(), w.options(nil))
+	if e, ok := errors.AsType[*deploy.StepError](err); !ok || e.Step != deploy.StepCluster || !strings.Contains(e.Error(), "is of engine postgres") {
+		t.Errorf("got %v", err)
+	}
+	if out, err := w.RDS.DescribeDBClusters(t.Context(), &rds.DescribeDBClustersInput{}); err != nil || len(out.DBClusters) != 0 {
+		t.Errorf("a cluster was made: %v", err)
+	}
+}
+
 // What was wrong in config.yml is in the secret already when RDS refuses it.
 func TestDeployTakesCorrectedConfig(t *testing.T) {
 	w := newWorld(t, keyturntest.NewServer(t), "corrected")
