@@ -101,7 +101,7 @@ func (a *app) loginFacts(f *facts, s rotationStatus) {
 		return
 	}
 	for _, l := range p.Logins {
-		f.add(strings.Join(l.Stages, " "), a.loginText(l, p.ProvedBy))
+		f.add(shownStages(l.Stages), a.loginText(l, p.ProvedBy))
 	}
 	if p.Error != "" {
 		f.add("Last check", fmt.Sprintf("nothing could be tried at %s (%s): %s", a.when(p.ProvedAt), p.ErrorClass, p.Error))

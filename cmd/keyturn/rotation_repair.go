@@ -206,7 +206,7 @@ func (r *repairer) rotate(ctx context.Context, version *string) error {
 func (r *repairer) proofs() string {
 	var b strings.Builder
 	for _, l := range r.Logins {
-		fmt.Fprintf(&b, "%s, version %s: %s\n", strings.Join(l.Stages, " "), l.VersionID, proofText(l))
+		fmt.Fprintf(&b, "%s, version %s: %s\n", shownStages(l.Stages), l.VersionID, proofText(l))
 	}
 	return b.String()
 }

@@ -157,11 +157,20 @@ func (a *app) writeDescription(s *secretsmanager.DescribeSecretOutput) error {
 	return a.writeTable(f)
 }
 
+// shownStages joins staging labels for a person. AWSPENDING, which a rotation leaves beside
+// AWSCURRENT as on AWS, would look like one that is stuck; -o json has it.
+func shownStages(stages []string) string {
+	if slices.Contains(stages, stageCurrent) {
+		stages = slices.DeleteFunc(slices.Clone(stages), func(label string) bool { return label == stagePending })
+	}
+	return strings.Join(stages, " ")
+}
+
 // versionRows names each version with its staging labels, AWSCURRENT first.
 func versionRows(versions map[string][]string) []string {
 	rows := make([]string, 0, len(versions))
 	for id, stages := range versions {
-		rows = append(rows, strings.TrimSpace(id+" "+strings.Join(stages, " ")))
+		rows = append(rows, strings.TrimSpace(id+" "+shownStages(stages)))
 	}
 	slices.SortFunc(rows, func(x, y string) int {
 		if current := strings.Contains(x, stageCurrent); current != strings.Contains(y, stageCurrent) {

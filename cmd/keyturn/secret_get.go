@@ -140,7 +140,7 @@ func (a *app) writeValueTable(out *secretsmanager.GetSecretValueOutput) error {
 	var f facts
 	f.add("Name", aws.ToString(out.Name))
 	f.add("ARN", aws.ToString(out.ARN))
-	f.add("Version", strings.TrimSpace(aws.ToString(out.VersionId)+" "+strings.Join(out.VersionStages, " ")))
+	f.add("Version", strings.TrimSpace(aws.ToString(out.VersionId)+" "+shownStages(out.VersionStages)))
 	f.add("Created", a.when(out.CreatedDate))
 	v := valueOf(out)
 	members, err := membersOf(v)
