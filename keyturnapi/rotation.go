@@ -23,6 +23,7 @@ type ExplainRotationOutput struct {
 	Blackout               string           `json:"Blackout,omitempty"` // dates and ranges in that zone
 	LastRotatedDate        *time.Time       `json:"LastRotatedDate,omitempty"`
 	CountedFrom            *time.Time       `json:"CountedFrom,omitempty"` // the last rotation, a value put since, or the first rule
+	DeletedDate            *time.Time       `json:"DeletedDate,omitempty"` // scheduled for deletion: nothing rotates
 	Windows                []RotationWindow `json:"Windows,omitempty"`     // absent without a schedule
 }
 

@@ -34,6 +34,7 @@ type rotationStatus struct {
 	LastRotatedDate   *time.Time               `json:",omitzero"`
 	NextRotationDate  *time.Time               `json:",omitzero"` // the end of the next window
 	NextRotationAt    *time.Time               `json:",omitzero"` // the moment in it
+	DeletedDate       *time.Time               `json:",omitzero"` // scheduled for deletion: nothing rotates
 	CurrentVersionID  string                   `json:"CurrentVersionId,omitzero"`
 	PendingVersionID  string                   `json:"PendingVersionId,omitzero"`
 	PendingSince      *time.Time               `json:",omitzero"`
@@ -147,7 +148,7 @@ func statusOf(s *secretsmanager.DescribeSecretOutput, records *keyturnapi.ListRo
 	return rotationStatus{
 		ARN: aws.ToString(s.ARN), Name: aws.ToString(s.Name),
 		RotationEnabled: aws.ToBool(s.RotationEnabled), RotationLambdaARN: aws.ToString(s.RotationLambdaARN),
-		RotationRules: s.RotationRules, LastRotatedDate: s.LastRotatedDate, NextRotationDate: s.NextRotationDate,
+		RotationRules: s.RotationRules, LastRotatedDate: s.LastRotatedDate, NextRotationDate: s.NextRotationDate, DeletedDate: s.DeletedDate,
 		PendingVersionID: pendingVersion(s.VersionIdsToStages),
 		Strategy:         records.Strategy, LastError: lastError(records.Runs), Next: records.Next,
 		CurrentVersionID: current, NextRotationAt: records.RotateAt,
@@ -210,13 +211,14 @@ func lastError(runs []keyturnapi.RotationRun) *stepError {
 func (a *app) writeStatus(s rotationStatus) error {
 	var f facts
 	f.add("Name", s.Name)
+	f.add("Scheduled for deletion", a.when(s.DeletedDate))
 	f.add("Rotation", ruleText(&s.RotationEnabled, s.RotationRules))
 	f.add("Function", s.RotationLambdaARN)
 	f.add("Last rotated", a.when(s.LastRotatedDate))
 	f.add("Next rotation", a.nextRotation(s))
 	f.add("Strategy", s.Strategy)
 	a.loginFacts(&f, s)
-	a.driftFacts(&f, s.Passwords)
+	a.driftFacts(&f, s)
 	f.add("Pending version", a.pendingText(s))
 	if e := s.LastError; e != nil {
 		f.add("Last error", fmt.Sprintf("%s: %s", strings.TrimSpace(e.Step+" "+e.Class), e.Message))
@@ -234,6 +236,8 @@ func (a *app) writeStatus(s rotationStatus) error {
 // nextRotation tells the moment and the window that AWS speaks of.
 func (a *app) nextRotation(s rotationStatus) string {
 	switch {
+	case s.DeletedDate != nil && s.RotationEnabled:
+		return "none, unless \"keyturn secret restore\" brings the secret back"
 	case s.NextRotationAt != nil && s.NextRotationDate != nil:
 		return a.when(s.NextRotationAt) + ", the secret's moment in the window that ends " + a.when(s.NextRotationDate)
 	case s.NextRotationDate != nil:

@@ -76,7 +76,7 @@ func (a *app) explainSchedule(ctx context.Context, name string, windows int64) (
 func explainDescribed(s *secretsmanager.DescribeSecretOutput, windows int) *explanation {
 	e := &explanation{computed: true}
 	e.ARN, e.Name, e.TimeZone = aws.ToString(s.ARN), aws.ToString(s.Name), "UTC"
-	e.RotationEnabled, e.LastRotatedDate = aws.ToBool(s.RotationEnabled), s.LastRotatedDate
+	e.RotationEnabled, e.LastRotatedDate, e.DeletedDate = aws.ToBool(s.RotationEnabled), s.LastRotatedDate, s.DeletedDate
 	r := s.RotationRules
 	if r == nil {
 		return e
@@ -85,7 +85,7 @@ func explainDescribed(s *secretsmanager.DescribeSecretOutput, windows int) *expl
 	if e.ScheduleExpression == "" { // AWS computes the days of an expression
 		e.AutomaticallyAfterDays = aws.ToInt64(r.AutomaticallyAfterDays)
 	}
-	if !e.RotationEnabled || s.NextRotationDate == nil {
+	if !e.RotationEnabled || s.NextRotationDate == nil || s.DeletedDate != nil {
 		return e
 	}
 	rule := scheduler.Rule{Days: e.AutomaticallyAfterDays, Expr: e.ScheduleExpression, Duration: e.Duration}
@@ -180,6 +180,8 @@ func (e *explanation) none() string {
 		return ""
 	case !e.RotationEnabled:
 		return "never: rotation is not enabled"
+	case e.DeletedDate != nil:
+		return "never: the secret is scheduled for deletion"
 	}
 	return "not planned"
 }

@@ -67,6 +67,12 @@ func currentLogin(p *keyturnapi.RotationPasswords) *keyturnapi.RotationLogin {
 	return &p.Logins[i]
 }
 
+// proven tells whether the proof is of the version that is AWSCURRENT now.
+func (s rotationStatus) proven() bool {
+	l := currentLogin(s.Passwords)
+	return l != nil && l.VersionID == s.CurrentVersionID
+}
+
 // lastTest finds the newest testSecret that succeeded for a version.
 func lastTest(runs []keyturnapi.RotationRun, version string) *testProof {
 	for _, r := range runs {
@@ -90,14 +96,11 @@ func labelled(versions map[string][]string, label string) string {
 // loginFacts are lines about what is live, each with when and how it was tried.
 func (a *app) loginFacts(f *facts, s rotationStatus) {
 	p := s.Passwords
-	fresh := currentLogin(p)
-	if fresh != nil && fresh.VersionID != s.CurrentVersionID {
-		fresh = nil // of a version that was AWSCURRENT then
-	}
-	if fresh == nil && s.LastTest != nil {
+	proven := s.proven()
+	if !proven && s.LastTest != nil {
 		f.add(stageCurrent, fmt.Sprintf("live: logged in at %s (testSecret), version %s", a.when(&s.LastTest.At), s.LastTest.VersionID))
 	}
-	if p == nil || (fresh == nil && len(p.Logins) > 0) {
+	if p == nil || (!proven && len(p.Logins) > 0) {
 		return
 	}
 	for _, l := range p.Logins {
@@ -127,17 +130,39 @@ var driftTexts = map[string]string{
 }
 
 // driftFacts are lines about what is not as it should be.
-func (a *app) driftFacts(f *facts, p *keyturnapi.RotationPasswords) {
+func (a *app) driftFacts(f *facts, s rotationStatus) {
+	p := s.Passwords
 	if p == nil {
 		return
 	}
-	if p.OldPasswordUntil != nil {
-		f.add("Old password", fmt.Sprintf("valid until %s beside that of version %s; then retireSecret ends it", a.when(p.OldPasswordUntil), p.OldPasswordReplacedBy))
-	}
+	f.add("Old password", a.oldPasswordText(s))
 	for _, kind := range p.Drift {
 		f.add("Drift", fmt.Sprintf("%s, since %s: %s", kind, a.when(p.DriftSince), driftTexts[kind]))
 	}
 	f.add("Next check", a.when(p.NextCheck))
+}
+
+// oldPasswordText says how long the older of two passwords is valid: a rotation that comes
+// before its end ends it, too.
+func (a *app) oldPasswordText(s rotationStatus) string {
+	p := s.Passwords
+	if p.OldPasswordUntil == nil {
+		return ""
+	}
+	beside := "beside that of version " + p.OldPasswordReplacedBy
+	switch next := s.NextRotationAt; {
+	case s.proven() && slices.ContainsFunc(p.Logins, isRefusedPrevious):
+		return "not valid any more: the database refuses that of AWSPREVIOUS"
+	case s.DeletedDate != nil:
+		return "valid " + beside + "; nothing ends it while the secret is scheduled for deletion"
+	case next != nil && next.Before(*p.OldPasswordUntil):
+		return fmt.Sprintf("valid until %s %s; then the next rotation ends it", a.when(next), beside)
+	}
+	return fmt.Sprintf("valid until %s %s; then retireSecret ends it", a.when(p.OldPasswordUntil), beside)
+}
+
+func isRefusedPrevious(l keyturnapi.RotationLogin) bool {
+	return slices.Contains(l.Stages, stagePrevious) && l.Outcome == rotation.LoginRefused
 }
 
 // adviceOn says what to do about the error of a step. Of the rules that the class policy

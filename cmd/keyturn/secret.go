@@ -80,12 +80,12 @@ func (a *app) writeSecrets(list []types.SecretListEntry) error {
 func (a *app) writeSecretTable(list []types.SecretListEntry) error {
 	rows := [][]string{{"NAME", "ROTATION", "LAST CHANGED", "NEXT ROTATION", "DESCRIPTION"}}
 	for _, s := range list {
-		rotation := ruleText(s.RotationEnabled, s.RotationRules)
+		rotation, next := ruleText(s.RotationEnabled, s.RotationRules), s.NextRotationDate
 		if s.DeletedDate != nil {
-			rotation = "deleted"
+			rotation, next = "deleted", nil
 		}
 		rows = append(rows, []string{
-			aws.ToString(s.Name), rotation, a.when(s.LastChangedDate), a.when(s.NextRotationDate), aws.ToString(s.Description),
+			aws.ToString(s.Name), rotation, a.when(s.LastChangedDate), a.when(next), aws.ToString(s.Description),
 		})
 	}
 	return a.writeTable(rows)
@@ -143,11 +143,13 @@ func (a *app) writeDescription(s *secretsmanager.DescribeSecretOutput) error {
 	f.add("Created", a.when(s.CreatedDate))
 	f.add("Last changed", a.when(s.LastChangedDate))
 	f.add("Last accessed", a.when(s.LastAccessedDate))
-	f.add("Deletion asked for", a.when(s.DeletedDate))
+	f.add("Scheduled for deletion", a.when(s.DeletedDate))
 	f.add("Rotation", ruleText(s.RotationEnabled, s.RotationRules))
 	f.add("Rotation function", aws.ToString(s.RotationLambdaARN))
 	f.add("Last rotated", a.when(s.LastRotatedDate))
-	f.add("Next rotation", a.when(s.NextRotationDate))
+	if s.DeletedDate == nil {
+		f.add("Next rotation", a.when(s.NextRotationDate))
+	}
 	for _, tag := range s.Tags {
 		f.add("Tag", aws.ToString(tag.Key)+"="+aws.ToString(tag.Value))
 	}

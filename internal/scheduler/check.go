@@ -143,7 +143,7 @@ func (s *Scheduler) claimCheckOf(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	if r == nil {
 		return nil, forgetCheck(ctx, tx, arn)
 	}
-	if !r.enabled || r.suspended || !s.drift.proves(r.function) {
+	if !s.checkable(r) {
 		return nil, setCheck(ctx, tx, arn, nil)
 	}
 	if r.busy(tx.Now) || s.isAtWork(arn) {
@@ -156,6 +156,11 @@ func (s *Scheduler) claimCheckOf(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	r.epoch++
 	r.leaseUntil = tx.Now.Add(leaseTime)
 	return &claim{arn: arn, epoch: r.epoch, kind: r.kind, token: r.token, step: stepProve, function: r.function, run: checkToken}, r.save(ctx, tx)
+}
+
+// checkable tells whether canary logins are made for a secret.
+func (s *Scheduler) checkable(r *row) bool {
+	return r.enabled && !r.suspended && s.drift.proves(r.function)
 }
 
 func (d Drift) proves(function string) bool { return d.Proves != nil && d.Proves(function) }

@@ -168,7 +168,8 @@ type Standing struct {
 	Since    *time.Time
 	CheckAt  *time.Time // the next canary login
 	RotateAt *time.Time // the moment of the next rotation, within its window
-	// The older password of a DualPassword rotation: it is alive until then.
+	// The older password of a DualPassword rotation: it is alive until then, and for as
+	// long as the secret is scheduled for deletion.
 	RetireAt      *time.Time
 	RetireVersion secret.VersionID // of the rotation that replaced it
 }
@@ -187,7 +188,7 @@ func (s *Scheduler) Standing(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) 
 	if err != nil || c == nil {
 		return st, err
 	}
-	if s.drift.Every > 0 {
+	if s.drift.Every > 0 && s.checkable(r) {
 		st.CheckAt = c.at
 	}
 	if c.proved == nil {

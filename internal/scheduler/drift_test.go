@@ -314,7 +314,8 @@ func TestChecksOfAnOlderFolder(t *testing.T) {
 	}
 	defer db.Close()
 	h := &house{t: t, db: db, vault: secret.NewVault(db, nil), arn: "a"}
-	s := scheduler.New(scheduler.Config{DB: db, Vault: h.vault, Functions: h, Now: time.Now, Log: slog.New(slog.DiscardHandler), Drift: scheduler.Drift{Every: day}})
+	s := scheduler.New(scheduler.Config{DB: db, Vault: h.vault, Functions: h, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Drift: scheduler.Drift{Every: day, Proves: func(string) bool { return true }}})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- s.Run(ctx) }()

@@ -15,7 +15,7 @@ type Explanation struct {
 	Rule        Rule
 	LastRotated *time.Time
 	CountedFrom *time.Time // what the rule counts from; nil: nothing yet
-	Windows     []Window   // the next ones; none without a schedule
+	Windows     []Window   // the next ones; none without a schedule, or before a deletion
 }
 
 // Explain tells the next n windows of a secret, if each rotation succeeds, and

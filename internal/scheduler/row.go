@@ -140,7 +140,7 @@ func (r *row) nextWork() *time.Time {
 }
 
 func (r *row) nextRotation() *time.Time {
-	if !r.enabled {
+	if !r.enabled || r.suspended {
 		return nil
 	}
 	return r.due

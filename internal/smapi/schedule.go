@@ -25,9 +25,11 @@ func (s *Service) explain(ctx context.Context, in *keyturnapi.ExplainRotationInp
 	arn := secret.ARN(in.SecretID)
 	out := &keyturnapi.ExplainRotationOutput{ARN: in.SecretID, Name: arn.Name()}
 	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.Find(ctx, tx, arn); err != nil {
+		found, err := s.vault.Find(ctx, tx, arn)
+		if err != nil {
 			return err
 		}
+		out.DeletedDate = found.DeleteAt
 		e, err := s.sched.Explain(ctx, tx, arn, int(cmp.Or(in.MaxResults, defaultWindows)))
 		if err == nil {
 			addExplanation(out, e)
