@@ -95,6 +95,7 @@ const (
 	runUnknown   = "unknown"
 	runNotBegun  = "not begun"
 	runWouldTurn = "would be rotated"
+	runWouldFail = "would fail"
 )
 
 // runEntry is a line of the report.
@@ -114,15 +115,53 @@ func (a *app) runRotations(ctx context.Context, names []string, flags runFlags) 
 	if err != nil {
 		return err
 	}
-	entries, err := runEntries(ctx, secretsmanager.NewFromConfig(cfg), names, flags)
+	client := secretsmanager.NewFromConfig(cfg)
+	entries, err := runEntries(ctx, client, names, flags)
 	if err != nil {
 		return err
+	}
+	if flags.dryRun && len(names) > 0 {
+		return errors.Join(wouldFail(ctx, client, entries), a.writeRun(entries))
 	}
 	if !flags.dryRun {
 		r := &incident{app: a, cfg: cfg, flags: flags, entries: entries}
 		r.run(ctx)
 	}
 	return errors.Join(firstFailure(ctx, entries), a.writeRun(entries))
+}
+
+// wouldFail looks which of the secrets that were named cannot be rotated, and returns the
+// reason of the first of them. Those that were chosen by --all rotate.
+func wouldFail(ctx context.Context, client *secretsmanager.Client, entries []*runEntry) error {
+	failed := 0
+	var first error
+	for _, e := range entries {
+		err := rotatable(ctx, client, e.Name)
+		if err == nil {
+			continue
+		}
+		failed++
+		first = cmp.Or(first, err)
+		e.Outcome, e.Error = runWouldFail, reason(err)
+	}
+	if first == nil {
+		return nil
+	}
+	return guided{err: fmt.Errorf("%d of %d rotations would fail: %s", failed, len(entries), reason(first)),
+		hint: hintFor(first), code: exitCode(first)}
+}
+
+func rotatable(ctx context.Context, client *secretsmanager.Client, name string) error {
+	s, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
+	switch {
+	case err != nil:
+		return fmt.Errorf("describing the secret: %w", err)
+	case s.DeletedDate != nil:
+		return fmt.Errorf("%s is scheduled for deletion", name)
+	case !aws.ToBool(s.RotationEnabled) && s.RotationLambdaARN == nil:
+		return fmt.Errorf("the rotation of %s is not configured", name)
+	}
+	return nil
 }
 
 // runEntries lists what is to be rotated, by name.
