@@ -3,10 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
@@ -178,5 +183,36 @@ func TestFieldOf(t *testing.T) {
 		if err != nil || string(got.data) != want {
 			t.Errorf("%s: %s, %v", field, got.data, err)
 		}
+	}
+}
+
+// An answer that comes from another program tells where it came from.
+func TestAnotherProgramAnswers(t *testing.T) {
+	for name, answer := range map[string]struct {
+		status int
+		body   string
+	}{
+		"OK":           {http.StatusOK, "<html>hello</html>"},
+		"NotFound":     {http.StatusNotFound, "<html>nothing here</html>"},
+		"Proxy":        {http.StatusBadGateway, ""},
+		"AnothersJSON": {http.StatusForbidden, `{"error":"no"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			another := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(answer.status)
+				_, _ = io.WriteString(w, answer.body)
+			}))
+			defer another.Close()
+			client := secretsmanager.New(secretsmanager.Options{Region: "us-east-1", BaseEndpoint: &another.URL,
+				Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""), RetryMaxAttempts: 1})
+			_, err := client.ListSecrets(t.Context(), &secretsmanager.ListSecretsInput{})
+			want := fmt.Sprintf("%s/ answered %d %s, which is no answer of this API", another.URL, answer.status, http.StatusText(answer.status))
+			if got := message(err); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if hint := hintFor(err); !strings.Contains(hint, "AWS_ENDPOINT_URL") {
+				t.Errorf("hint: %q", hint)
+			}
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/spf13/cobra"
 
 	"github.com/keyturn/keyturn/deploy"
@@ -164,6 +165,8 @@ func message(err error) string {
 	switch {
 	case isDeploy(err), isStart(err):
 		return err.Error()
+	case isStranger(err):
+		return strangerText(err)
 	case errors.As(err, &api) && strings.TrimSpace(api.ErrorMessage()) != "":
 		return fmt.Sprintf("%s (%s)", strings.TrimSpace(api.ErrorMessage()), api.ErrorCode())
 	case errors.As(err, &api):
@@ -174,6 +177,24 @@ func message(err error) string {
 		return fmt.Sprintf("no answer from %s: %v", request.URL, request.Err)
 	}
 	return err.Error()
+}
+
+// isStranger tells an answer that is none of this API: a proxy's, or that of a server that
+// speaks another one.
+func isStranger(err error) bool {
+	var answer *smithyhttp.ResponseError
+	if !errors.As(err, &answer) || answer.Response == nil || answer.Response.Request == nil {
+		return false
+	}
+	var api smithy.APIError
+	_, garbled := errors.AsType[*smithy.DeserializationError](err)
+	return garbled || errors.As(err, &api) && api.ErrorCode() == "UnknownError"
+}
+
+func strangerText(err error) string {
+	var answer *smithyhttp.ResponseError
+	errors.As(err, &answer)
+	return fmt.Sprintf("%s answered %s, which is no answer of this API", answer.Response.Request.URL, answer.Response.Status)
 }
 
 func isUnknownAuthority(err error) bool {
@@ -261,6 +282,8 @@ func hintOfService(err error) string {
 	switch {
 	case isDeploy(err), isStart(err):
 		return "" // its text ends with the way out
+	case isStranger(err):
+		return "Another program answers there: see AWS_ENDPOINT_URL and --endpoint-url, and HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
 	case errors.As(err, &api):
 		return hintOfMessage(api)
 	case errors.As(err, &profile):
