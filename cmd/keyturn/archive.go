@@ -247,6 +247,20 @@ func messageOfTransfer(err error) string {
 	return step + message(call)
 }
 
+func isRefusal(err error) bool {
+	_, refused := errors.AsType[smithy.APIError](err)
+	return refused
+}
+
+// withStep keeps the step that failed, where the service's sentence alone does not tell
+// which of several secrets it is about.
+func withStep(err error) error {
+	if !isRefusal(err) {
+		return err
+	}
+	return guided{err: errors.New(messageOfTransfer(err)), hint: hintFor(err), code: exitCode(err)}
+}
+
 func comma(text string) string {
 	if text == "" {
 		return ""

@@ -81,10 +81,9 @@ func (a *app) doctor(ctx context.Context, name string, flags doctorFlags) error 
 func examining(err error) error {
 	err = fmt.Errorf("examining the secret: %w", err)
 	_, asked := errors.AsType[*smithy.OperationError](err)
-	_, refused := errors.AsType[smithy.APIError](err)
 	switch {
-	case refused:
-		return guided{err: errors.New(messageOfTransfer(err)), hint: hintFor(err), code: exitCode(err)}
+	case isRefusal(err):
+		return withStep(err)
 	case asked:
 		return err
 	}

@@ -298,11 +298,16 @@ func hintOfService(err error) string {
 func hintOfMessage(api smithy.APIError) string {
 	switch {
 	case strings.HasPrefix(api.ErrorMessage(), "Secrets Manager cannot invoke the specified Lambda function"):
-		return "\"keyturn deploy\" adds that permission; by hand it is\n" +
+		return "\"keyturn rotation adopt\" and \"keyturn deploy\" add that permission; by hand it is\n" +
 			"  aws lambda add-permission --function-name FUNCTION --statement-id secretsmanager \\\n" +
 			"    --action lambda:InvokeFunction --principal secretsmanager.amazonaws.com"
 	case strings.HasPrefix(api.ErrorMessage(), "Signature expired"), strings.HasPrefix(api.ErrorMessage(), "Signature not yet current"):
 		return "The clocks of this machine and of the server are apart: set the one that is wrong."
+	case strings.Contains(api.ErrorMessage(), "with this name is already scheduled for deletion"):
+		return "\"keyturn secret restore\" brings that one back; \"keyturn secret delete --force-delete-without-recovery\"\n" +
+			"ends it for good, and its name is free again."
+	case strings.Contains(api.ErrorMessage(), "was marked for deletion"):
+		return "\"keyturn secret restore\" brings it back."
 	case strings.HasPrefix(api.ErrorMessage(), "A previous rotation isn't complete"):
 		return "It tries again now: \"keyturn rotation status\" shows how it stands, and\n" +
 			"\"aws secretsmanager cancel-rotate-secret\" ends it."

@@ -82,7 +82,7 @@ func (a *app) export(ctx context.Context, flags exportFlags, names []string) err
 		return transfer.Export(ctx, client, out, options)
 	})
 	if err != nil {
-		return err
+		return withStep(err)
 	}
 	return end(sum)
 }
