@@ -203,7 +203,13 @@ func TestHealth(t *testing.T) {
 	if live, ready := get("/livez"), get("/readyz"); live != http.StatusOK || ready != http.StatusOK {
 		t.Errorf("live %d, ready %d", live, ready)
 	}
+	if health := get("/healthz"); health != http.StatusOK {
+		t.Errorf("health %d", health)
+	}
 	s.Drain()
+	if health := get("/healthz"); health != http.StatusServiceUnavailable {
+		t.Errorf("while draining: health %d", health)
+	}
 	if live, ready := get("/livez"), get("/readyz"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
 		t.Errorf("while draining: live %d, ready %d", live, ready)
 	}

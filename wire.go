@@ -117,12 +117,12 @@ func (s *Server) trusted(r *http.Request, accessKeyID string) iam.Caller {
 
 var accountID = regexp.MustCompile(`^[0-9]{12}$`)
 
-// ServeHTTP answers the APIs, and /livez and /readyz.
+// ServeHTTP answers the APIs, /livez, and /readyz, which is /healthz too.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/livez":
 		answer(w, nil)
-	case "/readyz":
+	case "/readyz", "/healthz":
 		answer(w, s.ready(r.Context()))
 	default:
 		s.handler.ServeHTTP(w, r)

@@ -69,9 +69,9 @@ func newRootCommand(a *app) *cobra.Command {
 		Long: `keyturn keeps database credentials in AWS Secrets Manager, or in its own server
 that speaks the same API, and rotates them.
 
-Every command but "serve" and "demo" is an ordinary AWS client: profile, region,
-credentials and endpoint come from where the AWS CLI takes them. See "keyturn
-help environment" and "keyturn help exit-codes".`,
+Every command but "serve", "demo" and "audit" is an ordinary AWS client: profile,
+region, credentials and endpoint come from where the AWS CLI takes them. See
+"keyturn help environment" and "keyturn help exit-codes".`,
 		Example: `  keyturn serve
   export AWS_ENDPOINT_URL=http://127.0.0.1:4566
   export AWS_SHARED_CREDENTIALS_FILE=keyturn-data/credentials

@@ -63,6 +63,9 @@ of their own: provided.al2023, python3.x and nodejs with the python3 and node in
 PATH. If the server is root they run as nobody; else they run as the server's own
 user, and whoever may create functions can do what that user can.
 
+GET /livez tells that it runs, GET /readyz (or /healthz) whether it should get
+requests. Neither asks for a signature.
+
 SIGTERM or Ctrl-C ends requests and steps of rotations in order.`
 
 func newServeCommand(a *app) *cobra.Command {
