@@ -309,8 +309,8 @@ func hintOfMessage(api smithy.APIError) string {
 	case strings.Contains(api.ErrorMessage(), "was marked for deletion"):
 		return "\"keyturn secret restore\" brings it back."
 	case strings.HasPrefix(api.ErrorMessage(), "A previous rotation isn't complete"):
-		return "It tries again now: \"keyturn rotation status\" shows how it stands, and\n" +
-			"\"aws secretsmanager cancel-rotate-secret\" ends it."
+		return "It tries again now: \"keyturn rotation status\" shows how it stands. If it is stuck, \"keyturn rotation repair\"\n" +
+			"completes it, begins it again or drops it."
 	}
 	return hintOfCode(api.ErrorCode())
 }

@@ -63,7 +63,7 @@ func failureOf(function string, payload []byte) error {
 func notOurs(function, step string) error {
 	return guided{
 		err:  fmt.Errorf("the function %s does not know the step %s", function, step),
-		hint: "Only keyturn's own rotation functions do: name one with --function.",
+		hint: "Only keyturn's own rotation functions do; \"rotation plan\", \"adopt\" and \"repair\" take one by --function.",
 	}
 }
 
@@ -80,8 +80,8 @@ func functionOf(s *secretsmanager.DescribeSecretOutput, asked string) (string, e
 	}
 	return "", guided{
 		err: fmt.Errorf("no rotation function is associated with the secret %s", aws.ToString(s.Name)),
-		hint: "Name one with --function: " + mysqlFunction + ", " + postgresFunction + ", " + redisFunction + " or one of\n" +
-			"your own; or configure the rotation by \"keyturn rotation adopt\" or \"keyturn secret rotate\".",
+		hint: "Configure the rotation by \"keyturn rotation adopt\" or \"keyturn secret rotate\". \"rotation plan\" and \"repair\"\n" +
+			"also take a function by --function: " + mysqlFunction + ", " + postgresFunction + ", " + redisFunction + " or one of your own.",
 		code: exitNotFound,
 	}
 }
