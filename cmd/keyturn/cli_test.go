@@ -6,12 +6,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
@@ -214,5 +217,25 @@ func TestAnotherProgramAnswers(t *testing.T) {
 				t.Errorf("hint: %q", hint)
 			}
 		})
+	}
+}
+
+// "secret describe" tells of a copy that could not be made, and of what it is itself.
+func TestDescribeReplicas(t *testing.T) {
+	var out strings.Builder
+	err := (&app{stdout: &out}).writeDescription(&secretsmanager.DescribeSecretOutput{
+		Name: aws.String("s"), PrimaryRegion: aws.String("us-east-1"), Type: aws.String("Partner"),
+		ReplicationStatus: []types.ReplicationStatusType{
+			{Region: aws.String("eu-west-1"), Status: types.StatusTypeInSync, StatusMessage: aws.String("Replication succeeded")},
+			{Region: aws.String("ap-south-1"), Status: types.StatusTypeFailed, StatusMessage: aws.String("Replication failed: why")},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"Type: +Partner", "Primary region: +us-east-1", "Replica: +eu-west-1 InSync", "Replica: +ap-south-1 Failed: Replication failed: why"} {
+		if !regexp.MustCompile(line).MatchString(out.String()) {
+			t.Errorf("no %q in\n%s", line, &out)
+		}
 	}
 }

@@ -140,6 +140,8 @@ func (a *app) writeDescription(s *secretsmanager.DescribeSecretOutput) error {
 	f.add("Description", aws.ToString(s.Description))
 	f.add("KMS key", aws.ToString(s.KmsKeyId))
 	f.add("Owning service", aws.ToString(s.OwningService))
+	f.add("Type", aws.ToString(s.Type))
+	f.add("Primary region", aws.ToString(s.PrimaryRegion))
 	f.add("Created", a.when(s.CreatedDate))
 	f.add("Last changed", a.when(s.LastChangedDate))
 	f.add("Last accessed", a.when(s.LastAccessedDate))
@@ -150,6 +152,9 @@ func (a *app) writeDescription(s *secretsmanager.DescribeSecretOutput) error {
 	if s.DeletedDate == nil {
 		f.add("Next rotation", a.when(s.NextRotationDate))
 	}
+	for _, r := range s.ReplicationStatus {
+		f.add("Replica", replicaText(r))
+	}
 	for _, tag := range s.Tags {
 		f.add("Tag", aws.ToString(tag.Key)+"="+aws.ToString(tag.Value))
 	}
@@ -157,6 +162,15 @@ func (a *app) writeDescription(s *secretsmanager.DescribeSecretOutput) error {
 		f.add("Version", row)
 	}
 	return a.writeTable(f)
+}
+
+// replicaText is a replica's state, and why it failed.
+func replicaText(r types.ReplicationStatusType) string {
+	text := aws.ToString(r.Region) + " " + string(r.Status)
+	if r.Status == types.StatusTypeFailed {
+		text += ": " + aws.ToString(r.StatusMessage)
+	}
+	return text
 }
 
 // shownStages joins staging labels for a person. AWSPENDING, which a rotation leaves beside
