@@ -42,8 +42,9 @@ stays as it is until the first window, which is shown.
 --fill adds the keys host, port and engine to the value where they lack, from the
 cluster or instance that dbClusterIdentifier or dbInstanceIdentifier names.
 --admin adds masterarn. Both make a new version of the secret with the same
-password. The permission for Secrets Manager to invoke the function is added if
-it lacks. --dry-run says what would be done and does nothing of it.
+password; AWSCURRENT goes back if something stands in the way. The permission
+for Secrets Manager to invoke the function is added if it lacks. --dry-run says
+what would be done and does nothing of it.
 
 Exit code 4 says that something stands in the way: a key, the login, a privilege,
 or the test failed.`,
@@ -137,6 +138,9 @@ type adopter struct {
 	flags  adoptFlags
 	rules  *types.RotationRulesType
 	done   adoption
+
+	before, after string // AWSCURRENT without and with what was added to it; "": nothing was
+	configured    bool
 }
 
 func (ad *adopter) run(ctx context.Context, name string) error {
@@ -148,13 +152,24 @@ func (ad *adopter) run(ctx context.Context, name string) error {
 		return fmt.Errorf("the secret is managed by %s, which rotates it: \"keyturn secret rotate --days\" sets its schedule", *s.OwningService)
 	}
 	ad.done = adoption{ARN: aws.ToString(s.ARN), Name: aws.ToString(s.Name), DryRun: ad.flags.dryRun}
-	engine, err := ad.completeValue(ctx)
+	engine, text, err := ad.completeValue(ctx)
 	if err != nil {
 		return err
 	}
 	if err := ad.chooseFunction(ctx, s, engine); err != nil {
 		return err
 	}
+	if err := ad.store(ctx, text); err != nil {
+		return err
+	}
+	if err := ad.takeOver(ctx, s); err != nil {
+		return ad.takeBack(ctx, err)
+	}
+	return nil
+}
+
+// takeOver looks whether a rotation would succeed, and configures it.
+func (ad *adopter) takeOver(ctx context.Context, s *secretsmanager.DescribeSecretOutput) error {
 	if err := ad.look(ctx); err != nil {
 		return err
 	}
@@ -219,6 +234,7 @@ func (ad *adopter) configure(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("configuring the rotation: %w", err)
 	}
+	ad.configured = true
 	if ad.done.Test, err = ad.awaitTest(ctx, aws.ToString(out.VersionId)); err != nil {
 		return err
 	}

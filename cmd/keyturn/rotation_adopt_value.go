@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -19,21 +20,21 @@ import (
 // member is a key of a secret's value with its value, as JSON.
 type member struct{ key, value string }
 
-// completeValue says what the value lacks, and adds what it may. It returns the
-// engine.
-func (ad *adopter) completeValue(ctx context.Context) (engine string, err error) {
+// completeValue says what the value lacks, and returns it with what may be added; "":
+// nothing is to be. It returns the engine, too.
+func (ad *adopter) completeValue(ctx context.Context) (engine, text string, err error) {
 	out, err := ad.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &ad.done.ARN})
 	if err != nil {
-		return "", fmt.Errorf("reading the secret: %w", err)
+		return "", "", fmt.Errorf("reading the secret: %w", err)
 	}
 	var has map[string]any
 	if json.Unmarshal([]byte(aws.ToString(out.SecretString)), &has) != nil || has == nil {
-		return "", guided{err: errors.New("the value of the secret is not a JSON object"), code: exitPreflight,
+		return "", "", guided{err: errors.New("the value of the secret is not a JSON object"), code: exitPreflight,
 			hint: `A rotation needs one such as {"engine": "mysql", "host": "db.example.com", "username": "app", "password": "…"}.`}
 	}
 	added, err := ad.additions(ctx, has)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, m := range added {
 		ad.done.Added = append(ad.done.Added, m.key)
@@ -44,16 +45,45 @@ func (ad *adopter) completeValue(ctx context.Context) (engine string, err error)
 	if engine == "" {
 		engine, _ = has["engine"].(string)
 	}
-	if len(added) == 0 || ad.flags.dryRun {
-		return engine, nil
+	ad.before = aws.ToString(out.VersionId)
+	if len(added) > 0 {
+		text = withMembers(*out.SecretString, added)
 	}
-	text := withMembers(*out.SecretString, added)
-	_, err = ad.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &ad.done.ARN, SecretString: &text})
-	if err != nil {
-		return "", fmt.Errorf("adding keys to the secret: %w", err)
-	}
-	return engine, nil
+	return engine, text, nil
 }
+
+// store makes a new version of the completed value, if there is one.
+func (ad *adopter) store(ctx context.Context, text string) error {
+	if text == "" || ad.flags.dryRun {
+		return nil
+	}
+	out, err := ad.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &ad.done.ARN, SecretString: &text})
+	if err != nil {
+		return fmt.Errorf("adding keys to the secret: %w", err)
+	}
+	ad.after = aws.ToString(out.VersionId)
+	return nil
+}
+
+// takeBack moves AWSCURRENT back to the value without the keys that were added, where
+// nothing was configured because of err. That is so after Ctrl-C, too.
+func (ad *adopter) takeBack(ctx context.Context, err error) error {
+	if ad.after == "" || ad.configured {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takenBackWithin)
+	defer cancel()
+	_, failed := ad.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &ad.done.ARN,
+		VersionStage: aws.String(stageCurrent), MoveToVersionId: &ad.before, RemoveFromVersionId: &ad.after})
+	if failed != nil {
+		fmt.Fprintf(ad.stderr, "keyturn: AWSCURRENT has the keys that were added (%s): taking them back: %s\n", strings.Join(ad.done.Added, ", "), message(failed))
+		return err
+	}
+	ad.done.Added = nil
+	return err
+}
+
+const takenBackWithin = 10 * time.Second
 
 // additions are the keys that the value gets. Keys that lack and that nobody
 // fills in are the failure.
