@@ -276,6 +276,47 @@ func TestRotationRules(t *testing.T) {
 	}
 }
 
+// A value names its administrator's secret by the ARN at the source. A rotation by
+// an administrator that is not here would fail, weeks later.
+func TestAdministratorThatIsNotHere(t *testing.T) {
+	from, to := keyturntest.NewServer(t), keyturntest.NewServer(t)
+	for _, s := range []*keyturntest.Server{from, to} {
+		_, err := s.Lambda.AddPermission(t.Context(), &lambda.AddPermissionInput{FunctionName: aws.String("keyturn-rotate-mysql"),
+			StatementId: aws.String("sm"), Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("secretsmanager.amazonaws.com")})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin, err := from.SecretsManager.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("admin"), SecretString: aws.String("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = from.SecretsManager.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String(`{"masterarn":"` + *admin.ARN + `"}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = from.SecretsManager.RotateSecret(t.Context(), &sm.RotateSecretInput{SecretId: aws.String("db"), RotationLambdaARN: aws.String("arn:aws:lambda:us-east-1:000000000000:function:keyturn-rotate-mysql"),
+		RotateImmediately: aws.Bool(false), RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitTest(t, from.SecretsManager)
+	archive, _ := export(t, from.SecretsManager, transfer.ExportOptions{})
+	var failure string
+	_, err = transfer.Import(t.Context(), to.SecretsManager, bytes.NewReader(archive), transfer.ImportOptions{WithRotation: true, Report: func(e transfer.Event) {
+		if e.Err != nil {
+			failure = e.Name + ": " + e.Err.Error()
+		}
+	}})
+	if !errors.Is(err, transfer.ErrIncomplete) || !strings.HasPrefix(failure, "db: configuring its rotation (all else was imported): the secret that masterarn names") {
+		t.Errorf("got %v, %s", err, failure)
+	}
+	d, err := to.SecretsManager.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("db")})
+	if err != nil || aws.ToBool(d.RotationEnabled) {
+		t.Errorf("enabled %v, %v", aws.ToBool(d.RotationEnabled), err)
+	}
+}
+
 // awaitTest waits for the end of testSecret, which RotateSecret without an
 // immediate rotation runs on a copy of the value.
 func awaitTest(t *testing.T, api *sm.Client) {

@@ -3,6 +3,7 @@ package transfer
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -144,6 +145,9 @@ func (t *target) configureRotation(ctx context.Context) error {
 	if now := rotationOf(d); now != nil && *now == want {
 		return nil
 	}
+	if err := t.findAdmin(ctx); err != nil {
+		return fmt.Errorf("configuring its rotation (all else was imported): %w", err)
+	}
 	in := &sm.RotateSecretInput{SecretId: &t.arn, RotationLambdaARN: ifSet(want.Function), RotateImmediately: aws.Bool(false),
 		RotationRules: &types.RotationRulesType{ScheduleExpression: ifSet(r.Expression), Duration: ifSet(r.Duration)}}
 	if r.Days > 0 {
@@ -153,6 +157,32 @@ func (t *target) configureRotation(ctx context.Context) error {
 		return fmt.Errorf("configuring its rotation (all else was imported): %w", err)
 	}
 	return nil
+}
+
+// findAdmin looks for the secret of the administrator, which the value names by the ARN at
+// its source. testSecret does without it; the first rotation would fail.
+func (t *target) findAdmin(ctx context.Context) error {
+	admin := t.want.admin()
+	if admin == "" {
+		return nil
+	}
+	if _, err := t.api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &admin}); err != nil {
+		return fmt.Errorf("the secret that masterarn names is not here: correct that key, and configure the rotation by \"keyturn rotation adopt\": %w", err)
+	}
+	return nil
+}
+
+// admin is the key masterarn of AWSCURRENT; "" where there is none.
+func (s *Secret) admin() string {
+	var value struct {
+		Admin string `json:"masterarn"`
+	}
+	for _, v := range s.Versions {
+		if v.Text != nil && slices.Contains(v.Stages, current) {
+			_ = json.Unmarshal([]byte(*v.Text), &value) // what is no such value names nobody
+		}
+	}
+	return value.Admin
 }
 
 // here is the ARN of a function moved to the account and region of a secret.
