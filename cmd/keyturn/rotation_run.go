@@ -120,6 +120,9 @@ func (a *app) runRotations(ctx context.Context, names []string, flags runFlags) 
 	if err != nil {
 		return err
 	}
+	if len(entries) == 0 && len(flags.tags) > 0 {
+		return errors.Join(noneChosen(flags.tags), a.writeRun(entries))
+	}
 	if flags.dryRun && len(names) > 0 {
 		return errors.Join(wouldFail(ctx, client, entries), a.writeRun(entries))
 	}
@@ -128,6 +131,13 @@ func (a *app) runRotations(ctx context.Context, names []string, flags runFlags) 
 		r.run(ctx)
 	}
 	return errors.Join(firstFailure(ctx, entries), a.writeRun(entries))
+}
+
+// noneChosen is a failure: after a leak, a tag that is mistyped must not look like a
+// rotation of all that has it.
+func noneChosen(tags []string) error {
+	return guided{err: fmt.Errorf("of the secrets whose rotation is configured, none has the tag %s", strings.Join(tags, " and ")),
+		hint: "\"keyturn secret describe NAME\" shows a secret's tags.", code: exitNotFound}
 }
 
 // wouldFail looks which of the secrets that were named cannot be rotated, and returns the
