@@ -20,6 +20,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -74,13 +75,13 @@ func newBenchServer(b *testing.B, binary, data string) *benchProcess {
 	return p
 }
 
-// newBenchYardstick starts bare or floor, which takes the same access key.
+// newBenchYardstick starts bare, floor or synced, which takes the same access key.
 func newBenchYardstick(b *testing.B, kind string, key benchKey) *benchProcess {
 	p := newBenchProcess(b)
 	p.key.id, p.key.secret = key.id, key.secret
 	p.args = []string{os.Args[0]}
 	p.env = []string{"KEYTURN_BENCH_CHILD=" + kind, "KEYTURN_BENCH_LISTEN=" + p.key.host,
-		"KEYTURN_BENCH_KEY=" + key.id, "KEYTURN_BENCH_SECRET=" + key.secret}
+		"KEYTURN_BENCH_KEY=" + key.id, "KEYTURN_BENCH_SECRET=" + key.secret, "KEYTURN_BENCH_FOLDER=" + benchRoot(b)}
 	p.await()
 	return p
 }
@@ -241,12 +242,30 @@ func benchHandler(ctx context.Context, kind string) (http.Handler, error) {
 		}), nil
 	case "floor":
 		return newBenchFloor()
+	case "synced":
+		return newBenchSynced(os.Getenv("KEYTURN_BENCH_FOLDER"))
 	}
 	server, err := keyturn.Open(ctx, keyturn.Config{Data: os.Getenv("KEYTURN_BENCH_FOLDER")})
 	if err == nil {
 		go func() { _ = server.Run(ctx) }()
 	}
 	return server, err
+}
+
+// newBenchSynced answers what is on the disk, one request after the other.
+func newBenchSynced(folder string) (http.Handler, error) {
+	disk, err := newBenchDisk(folder)
+	var one sync.Mutex
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		one.Lock()
+		defer one.Unlock()
+		if err := disk.write(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		benchAnswer(w)
+	}), err
 }
 
 // benchAnswer writes what GetSecretValue does, headers included.
