@@ -360,7 +360,7 @@ func (v *Vault) FindEditable(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secre
 // later is the LastChangedDate after a change at the moment $2: that moment, or a
 // millisecond more than before, so that the date moves with every change. It is a
 // second ahead of the clock at most, also after that was set back.
-const later = `MAX($2, MIN(changed_at, $2 + 999) + 1)`
+const later = `CASE WHEN changed_at < $2 THEN $2 WHEN changed_at < $2 + 1000 THEN changed_at + 1 ELSE $2 + 1000 END`
 
 // Touch moves LastChangedDate, and has every change of a secret carried to its
 // replicas: each method that changes something calls it, and so does who keeps
