@@ -3,6 +3,7 @@ package keyturn_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,6 +37,8 @@ const benchCrew = 16
 // database alone can do: the statements of one rotation on connections that stay
 // open, and one new login. On MySQL both end the old password too. The accounts
 // change their passwords themselves, and then an administrator does (masterarn).
+// Between them stands the engine: the connections and statements of a rotation by the
+// account itself, with nothing of Secrets Manager around them.
 //
 // Keyturn, the driver and the yardstick's clients are one process; its CPU time
 // and that of the database server are told for each rotation. On a machine that
@@ -48,19 +51,21 @@ func BenchmarkRotations(b *testing.B) {
 	}
 	n := times(b, "KEYTURN_BENCH_ROTATIONS", 400)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "database\tits own rate/s\tclient ms CPU\tserver ms CPU\tkeyturn/s\tkeyturn ms CPU\tserver ms CPU\tof its rate\tof its CPU\t")
+	fmt.Fprintln(t, "database\twho\trate/s\tclient ms CPU\tserver ms CPU\tof its own rate\tof its own CPU\t")
 	only := regexp.MustCompile(os.Getenv("KEYTURN_BENCH_ONLY"))
 	for _, p := range dbtest.Products() {
 		if !only.MatchString(string(p)) {
 			continue
 		}
-		alone := benchAlone(b, p, n)
-		for _, master := range []bool{false, true} {
-			ours := benchKeyturn(b, p, master, n)
-			fmt.Fprintf(t, "%s%s\t%.0f\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", p, map[bool]string{true: " by masterarn"}[master],
-				alone.rate, alone.client, alone.server,
-				ours.rate, ours.client, ours.server, ours.rate/alone.rate, (alone.client+alone.server)/(ours.client+ours.server))
+		own := benchAlone(b, p, n, (*benchChanger).change)
+		line := func(who string, s benchSpan) {
+			fmt.Fprintf(t, "%s\t%s\t%.0f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", p, who, s.rate, s.client, s.server,
+				s.rate/own.rate, (own.client+own.server)/(s.client+s.server))
 		}
+		line("its own", own)
+		line("engine", benchAlone(b, p, n, (*benchChanger).rotate))
+		line("keyturn", benchKeyturn(b, p, false, n))
+		line("keyturn, masterarn", benchKeyturn(b, p, true, n))
 	}
 	_ = t.Flush()
 }
@@ -115,8 +120,8 @@ func benchAccount(b *testing.B, p dbserver.Product, master bool) account {
 	return a
 }
 
-// benchAlone has 16 accounts change their passwords.
-func benchAlone(b *testing.B, p dbserver.Product, n int) benchSpan {
+// benchAlone has 16 accounts change their passwords as change does it, or rotate.
+func benchAlone(b *testing.B, p dbserver.Product, n int, change func(*benchChanger, context.Context, int) error) benchSpan {
 	admin := dbtest.Server(b, p)
 	crew := make([]*benchChanger, 0, benchCrew)
 	for range benchCrew {
@@ -127,7 +132,7 @@ func benchAlone(b *testing.B, p dbserver.Product, n int) benchSpan {
 		for i, c := range crew {
 			g.Go(func() {
 				for k := i; k < n; k += benchCrew {
-					if err := c.change(b.Context(), k); err != nil {
+					if err := change(c, b.Context(), k); err != nil {
 						b.Error(err)
 						return
 					}
@@ -173,6 +178,47 @@ func (c *benchChanger) change(ctx context.Context, k int) error {
 		return err
 	}
 	return c.exec(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
+}
+
+// rotate is a rotation by keyturn's engine without anything that is stored: it
+// changes the password over a new connection, logs in by the new one, and over a third
+// connection ends the old one where the yardstick does.
+func (c *benchChanger) rotate(ctx context.Context, k int) error {
+	old, next := c.login, fmt.Sprintf("Next.Password_%d", k)
+	c.login.Password = next
+	return errors.Join(
+		c.within(ctx, old, func(s rotation.Session) error {
+			if d, ok := s.(rotation.DualPassword); ok {
+				return d.AddPassword(ctx, old.Username, next, old.Password)
+			}
+			return s.SetPassword(ctx, old.Username, next)
+		}),
+		c.within(ctx, c.login, func(s rotation.Session) error { return nil }),
+		c.retire(ctx),
+	)
+}
+
+func (c *benchChanger) retire(ctx context.Context) error {
+	if c.account.product != dbserver.MySQL {
+		return nil
+	}
+	return c.within(ctx, c.login, func(s rotation.Session) error {
+		d, ok := s.(rotation.SureDropper)
+		if !ok {
+			return errors.New("no session of MySQL")
+		}
+		_, err := d.DropOlder(ctx, c.login.Username, c.login.Password)
+		return err
+	})
+}
+
+func (c *benchChanger) within(ctx context.Context, l rotation.Login, do func(rotation.Session) error) error {
+	session, err := c.account.engine.Connect(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	return do(session)
 }
 
 // benchFleet is a server with secrets that rotate every 30 days.
