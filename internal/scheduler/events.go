@@ -44,7 +44,7 @@ func (s *Scheduler) note(tx *sqldb.Tx, r *row, name string, e audit.Event) {
 	at := r.arn.Place()
 	e.Time, e.Type, e.Source, e.Name = tx.Now, audit.ServiceEvent, "secretsmanager.amazonaws.com", name
 	e.Account, e.Region, e.Resource, e.VersionID = at.Account, at.Region, string(r.arn), string(r.token)
-	tx.OnCommit(func() {
+	tx.BeforeReturn(func() {
 		if err := s.audit.Record(&e); err != nil {
 			s.log.Error("recording an event", "event", name, "secret", e.Resource, "error", err)
 		}

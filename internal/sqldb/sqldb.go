@@ -150,7 +150,7 @@ type Tx struct {
 	session *session
 	once    bool      // texts are run once: they are not kept prepared
 	Now     time.Time // UTC, whole milliseconds, as rows store it
-	after   *[]func() // of the writer; nil while reading
+	write   *write    // whose it is; nil while reading
 	batch   *batch    // of the writer; nil while reading
 	touched any       // what Touch was told last
 }
@@ -176,10 +176,15 @@ func (tx *Tx) Touch(what any) {
 	tx.batch.touch(what)
 }
 
-// OnCommit runs fn once the transaction is on disk and before Write returns. A
-// writer that fails, or whose commit does, runs nothing. fn must not call Read
-// or Write; a crash may come before it.
-func (tx *Tx) OnCommit(fn func()) { *tx.after = append(*tx.after, fn) }
+// OnCommit runs fn once the transaction is on disk and before Write returns, one after
+// the other in the order of commits: fn must be quick, for all writers wait for it, and
+// must not call Read or Write. A writer that fails, or whose commit does, runs nothing; a
+// crash may come before it.
+func (tx *Tx) OnCommit(fn func()) { tx.write.after = append(tx.write.after, fn) }
+
+// BeforeReturn is OnCommit for what may take its time: nobody waits for fn but the
+// caller of Write, and it runs beside that of others, in no order.
+func (tx *Tx) BeforeReturn(fn func()) { tx.write.last = append(tx.write.last, fn) }
 
 // Exec runs a statement.
 func (tx *Tx) Exec(_ context.Context, query string, args ...any) (sql.Result, error) {

@@ -54,11 +54,12 @@ func TestWritersStandAlone(t *testing.T) {
 		db := open(t, path, numbers)
 		var wg sync.WaitGroup
 		var wrong = errors.New("wrong")
-		var committed atomic.Int32
+		var committed, returning atomic.Int32
 		for i := range 200 {
 			wg.Go(func() {
 				err := db.Write(t.Context(), func(tx *sqldb.Tx) error {
 					tx.OnCommit(func() { committed.Add(1) })
+					tx.BeforeReturn(func() { returning.Add(1) })
 					if err := insert(t.Context(), i)(tx); err != nil {
 						return err
 					}
@@ -73,9 +74,30 @@ func TestWritersStandAlone(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n, m := count(t, db), committed.Load(); n != 150 || m != 150 {
-			t.Errorf("%s: %d rows, %d told of the commit, want 150", path, n, m)
+		if n, m, k := count(t, db), committed.Load(), returning.Load(); n != 150 || m != 150 || k != 150 {
+			t.Errorf("%s: %d rows, %d and %d told of the commit, want 150", path, n, m, k)
 		}
+	}
+}
+
+// What takes its time before a Write returns holds up no other.
+func TestWriterThatIsSlowToReturn(t *testing.T) {
+	db := open(t, ":memory:", numbers)
+	committed, others, slow := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		slow <- db.Write(t.Context(), func(tx *sqldb.Tx) error {
+			tx.OnCommit(func() { close(committed) })
+			tx.BeforeReturn(func() { <-others })
+			return insert(t.Context(), 1)(tx)
+		})
+	}()
+	<-committed
+	if err := db.Write(t.Context(), insert(t.Context(), 2)); err != nil {
+		t.Error(err)
+	}
+	close(others)
+	if err := <-slow; err != nil || count(t, db) != 2 {
+		t.Errorf("%v, %d rows", err, count(t, db))
 	}
 }
 

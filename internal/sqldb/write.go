@@ -21,7 +21,13 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	if w.panicked != nil {
 		panic(w.panicked)
 	}
-	return w.err
+	if w.err != nil {
+		return w.err
+	}
+	for _, fn := range w.last {
+		fn()
+	}
+	return nil
 }
 
 func (db *DB) enter() error {
@@ -61,7 +67,8 @@ type write struct {
 	ctx      context.Context //nolint:containedctx // it lives as long as the call of Write that waits for it
 	fn       func(*Tx) error
 	done     chan struct{}
-	after    []func()
+	after    []func() // of Tx.OnCommit
+	last     []func() // of Tx.BeforeReturn
 	err      error
 	panicked any
 }
@@ -157,8 +164,8 @@ func (db *DB) runOnce(s *session, b *batch, writes []*write, savepoints bool) er
 	now, alone := db.Now(), len(writes) == 1
 	db.shared = !alone
 	for _, w := range writes {
-		w.after = nil
-		err := w.run(&Tx{session: s, Now: now, after: &w.after, batch: b}, savepoints)
+		w.after, w.last = nil, nil
+		err := w.run(&Tx{session: s, Now: now, write: w, batch: b}, savepoints)
 		if alone && w.failed() {
 			return s.rollback()
 		}
