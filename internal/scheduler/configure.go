@@ -287,7 +287,7 @@ func (s *Scheduler) abandon(ctx context.Context, tx *sqldb.Tx, r *row) error {
 	lease := r.leaseUntil
 	r.rest()
 	r.leaseUntil = lease
-	return abandonRuns(ctx, tx, r.arn)
+	return r.interrupt(ctx, tx, "abandoned")
 }
 
 // Suspend stops all work on a secret that is scheduled for deletion.
