@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -31,16 +32,13 @@ func exposure(ctx context.Context, tx *sqldb.Tx, c *claim, o outcome) (*int64, e
 	if o.answer.PromotedAtMicros == 0 && c.step != stepFinish {
 		return nil, nil //nolint:nilnil // not promoted yet
 	}
-	strategy, changed, err := changeOf(ctx, tx, c)
-	switch {
-	case err != nil:
-		return nil, err
-	case o.answer.Strategy != "":
-		strategy = o.answer.Strategy
+	if told := o.answer.Strategy; told != "" && told != singleUser {
+		return bounded(0), nil
 	}
-	switch {
-	case strategy == "":
-		return nil, nil //nolint:nilnil // a function that does not tell
+	recorded, changed, err := changeOf(ctx, tx, c)
+	switch strategy := cmp.Or(o.answer.Strategy, recorded); {
+	case err != nil || strategy == "":
+		return nil, err // a function that does not tell
 	case strategy != singleUser:
 		return bounded(0), nil
 	case o.answer.PromotedAtMicros == 0:

@@ -23,7 +23,7 @@ func TestEachStepHasALease(t *testing.T) {
 				h.write(func(tx *sqldb.Tx) error {
 					return tx.QueryRow(ctx, `SELECT lease_until FROM rotations`).Scan(&until)
 				})
-				if left := time.UnixMilli(until).Sub(time.Now()); left <= stepTime {
+				if left := time.Until(time.UnixMilli(until)); left <= stepTime {
 					t.Errorf("steps of %s: %s begins with a lease of %s", takes, e.Step, left)
 				}
 				time.Sleep(takes)
