@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 
 	"github.com/keyturn/keyturn"
@@ -52,6 +55,33 @@ func TestClientsOperations(t *testing.T) {
 			t.Log(runClient(t, s, "", client...))
 		})
 	}
+}
+
+// Every operation by the AWS SDK for JavaScript v3.
+func TestJavaScriptOperations(t *testing.T) {
+	t.Parallel()
+	s := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data = keyturn.InMemory })
+	_, err := s.Lambda.AddPermission(t.Context(), &lambda.AddPermissionInput{FunctionName: aws.String("keyturn-rotate-mysql"),
+		StatementId: aws.String("rotation"), Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("secretsmanager.amazonaws.com")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(runClient(t, s, "", "node", filepath.Join(installJavaScript(t), "operations.mjs")))
+}
+
+// installJavaScript returns a copy of testdata/javascript with the packages of its lock file.
+func installJavaScript(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/javascript")); err != nil {
+		t.Fatal(err)
+	}
+	npm := exec.CommandContext(t.Context(), "npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund")
+	npm.Dir = dir
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	return dir
 }
 
 func newCluster(t *testing.T, s *keyturntest.Server, engine, user, password string) {

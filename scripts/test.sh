@@ -75,8 +75,9 @@ need_clients() {
 	fi
 }
 
-# need_runtimes looks for what functions of the tests run in: Node.js, and a
-# Python with boto3 and the drivers of AWS's own rotation functions.
+# need_runtimes looks for what functions of the tests run in: Node.js, whose npm
+# also fetches the AWS SDK for JavaScript, and a Python with boto3 and the drivers of
+# AWS's own rotation functions.
 need_runtimes() {
 	if ! has_drivers python3 && ! has_drivers /usr/bin/python3; then
 		if can_install; then
@@ -85,8 +86,8 @@ need_runtimes() {
 			missing_program python3 with boto3, pymysql, cryptography and pgdb
 		fi
 	fi
-	if ! has node; then
-		if can_install; then install_packages nodejs; else missing_program Node.js; fi
+	if ! has node npm; then
+		if can_install; then install_packages nodejs npm; else missing_program Node.js 18 or newer, with npm; fi
 	fi
 }
 
