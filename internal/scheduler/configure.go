@@ -251,7 +251,8 @@ func (s *Scheduler) ValueChanged(ctx context.Context, tx *sqldb.Tx, arn secret.A
 
 // PendingMoved tells that AWSPENDING may have been moved by hand. A rotation
 // that lost it is abandoned: that is how an operator ends one that is stuck. The
-// next one comes at its date.
+// next one comes at its date. A finishSecret that has moved AWSCURRENT may take
+// AWSPENDING away, as on AWS.
 func (s *Scheduler) PendingMoved(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
 	r, err := load(ctx, tx, arn)
 	if err != nil || r == nil || (r.kind != rotating && r.kind != trial) {
@@ -260,6 +261,11 @@ func (s *Scheduler) PendingMoved(ctx context.Context, tx *sqldb.Tx, arn secret.A
 	pending, err := s.vault.Holder(ctx, tx, arn, secret.Pending)
 	if err != nil || pending == r.token {
 		return err
+	}
+	if pending == "" && r.step == stepFinish {
+		if current, err := s.vault.Holder(ctx, tx, arn, secret.Current); err != nil || current == r.token {
+			return err
+		}
 	}
 	if err := s.abandon(ctx, tx, r); err != nil {
 		return err

@@ -206,6 +206,16 @@ func (h *house) runs() (all []string) {
 	return all
 }
 
+// dropPending takes AWSPENDING from a version, as UpdateSecretVersionStage does.
+func (h *house) dropPending(from secret.VersionID) {
+	h.write(func(tx *sqldb.Tx) error {
+		if err := h.vault.MoveLabel(context.Background(), tx, h.arn, secret.Pending, from, ""); err != nil {
+			return err
+		}
+		return h.PendingMoved(context.Background(), tx, h.arn)
+	})
+}
+
 func want[T any](t *testing.T, what string, want, got T) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -312,6 +322,43 @@ func TestFinishThatPromotesNothingIsAFailure(t *testing.T) {
 		all := h.runs()
 		want(t, "last record", "finishSecret 1 failed api", all[len(all)-1])
 	})
+}
+
+// A function may take AWSPENDING away after it has moved AWSCURRENT: the rotation has
+// succeeded all the same, by a further attempt where the step failed after that.
+func TestFinishMayTakeAWSPENDINGAway(t *testing.T) {
+	for attempts := range 2 {
+		scripted(t, func(t *testing.T, h *house) {
+			failures := attempts
+			h.act = func(e event) (string, error) {
+				_, holders := h.state()
+				if e.Step != "finishSecret" {
+					return "", nil
+				}
+				if holders[secret.Current] == "second" {
+					return "{}", nil
+				}
+				if err := h.play(context.Background(), e); err != nil {
+					return "", err
+				}
+				h.dropPending("second")
+				if failures > 0 {
+					failures--
+					return "", &scheduler.FunctionError{Type: "function", Message: "no"}
+				}
+				return "{}", nil
+			}
+			h.configure(scheduler.Rule{Days: 30}, h.start("second"))
+			h.during(func() { time.Sleep(time.Minute) })
+			all := h.runs()
+			want(t, "last record", fmt.Sprintf("finishSecret %d succeeded", attempts+1), all[len(all)-1])
+			st, holders := h.state()
+			want(t, "labels", map[string]secret.VersionID{secret.Current: "second", secret.Pending: "", secret.Previous: "first"}, holders)
+			if st.LastRotated == nil {
+				t.Error("there is no date of a last rotation")
+			}
+		})
+	}
 }
 
 func TestStopInTheMiddleIsNoFailure(t *testing.T) {
@@ -699,12 +746,7 @@ func TestOperatorEndsAStuckScheduledRotation(t *testing.T) {
 		h.during(func() {
 			time.Sleep(3 * 24 * time.Hour)
 			_, holders := h.state()
-			h.write(func(tx *sqldb.Tx) error {
-				if err := h.vault.MoveLabel(context.Background(), tx, h.arn, secret.Pending, holders[secret.Pending], ""); err != nil {
-					return err
-				}
-				return h.PendingMoved(context.Background(), tx, h.arn)
-			})
+			h.dropPending(holders[secret.Pending])
 			h.Poke()
 			synctest.Wait()
 			_, holders = h.state()
