@@ -113,11 +113,12 @@ func (f *Function) planOf(ctx context.Context, cur document) (*Plan, error) {
 	case !ok:
 		return nil, Errorf(ClassSecret, "the engine %s cannot tell what a rotation would do: %w", cur.login.Engine, ErrNoPlan)
 	}
-	if err := p.explain(ctx, x); err != nil {
-		return nil, err
+	err = p.explain(ctx, x)
+	if err == nil {
+		err = p.tryTurns(ctx, session, cur)
 	}
-	if err := p.tryTurns(ctx, session, cur); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, explain("asking "+cur.login.Address(0)+" what a rotation would do", err)
 	}
 	p.Server = cur.login.Address(0) + ", " + p.Server
 	_, p.nearAtomic = session.(Transactional)

@@ -95,8 +95,8 @@ type Service struct {
 }
 
 // maxAsync is how many invocations of type Event may run at once, builtInTime how
-// long one of a built-in function may take, and endTime how long all of them have
-// once the server stops.
+// long one of a built-in function may take, of whatever type, and endTime how long
+// those of type Event have once the server stops.
 const (
 	maxAsync    = 100
 	builtInTime = 30 * time.Second
@@ -234,9 +234,9 @@ func (s *Service) call(ctx context.Context, d *definition, a arn, payload []byte
 	return answer, nil, err
 }
 
-// callBuiltIn runs the handler. An error that tells its type is the function's
-// own and becomes a *Failure; of any other, callers see no more than that it
-// happened.
+// callBuiltIn runs the handler, and ends it after builtInTime. An error that tells
+// its type is the function's own and becomes a *Failure; of any other, callers see
+// no more than that it happened.
 func (s *Service) callBuiltIn(ctx context.Context, f *Function, inv Invocation) (answer []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil { // its text may hold values
@@ -244,7 +244,9 @@ func (s *Service) callBuiltIn(ctx context.Context, f *Function, inv Invocation) 
 			answer, err = nil, &Failure{Message: "The function panicked.", Type: "Runtime.Panic"}
 		}
 	}()
-	answer, err = f.Handler(ctx, inv)
+	limited, cancel := context.WithTimeout(ctx, builtInTime)
+	defer cancel()
+	answer, err = f.Handler(limited, inv)
 	if err == nil {
 		return answer, nil
 	}
@@ -254,6 +256,9 @@ func (s *Service) callBuiltIn(ctx context.Context, f *Function, inv Invocation) 
 	var typed interface{ ErrorType() string }
 	if errors.As(err, &typed) {
 		return nil, &Failure{Message: err.Error(), Type: typed.ErrorType()}
+	}
+	if limited.Err() != nil {
+		return nil, &Failure{Message: fmt.Sprintf("Task timed out after %.2f seconds", builtInTime.Seconds()), Type: "Sandbox.Timedout"}
 	}
 	s.config.Log.Error("a function failed", "function", f.Name, "error", err)
 	return nil, &Failure{Message: "The function failed. The server's log says why.", Type: "Error"}
