@@ -125,8 +125,12 @@ func (f *Function) oldWorks(ctx context.Context, old, now document) (bool, error
 // retire ends the password that a DualPassword rotation kept. It is keyturn's
 // own step, and takes the token of that rotation.
 func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, error) {
+	edited := false
 	if !s.has(e.ClientRequestToken, current) {
-		return Result{}, nil // a later rotation has replaced the old password
+		var err error
+		if edited, err = f.edited(ctx, e); err != nil || !edited {
+			return Result{}, err // a later rotation has replaced the old password
+		}
 	}
 	if other := s.holder(pending); other != "" && other != e.ClientRequestToken {
 		// That rotation needs the password of AWSCURRENT, which may be the
@@ -141,16 +145,32 @@ func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, erro
 		return f.retireOther(ctx, e, cur)
 	}
 	prev, err := f.previousLogin(ctx, e, cur)
-	if err != nil || prev.Password == "" {
+	if err != nil || prev.Password == "" && !edited {
 		return Result{}, err
 	}
 	return f.end(ctx, cur, prev)
 }
 
+// edited tells whether AWSCURRENT has the password of the token's version: somebody
+// has changed another key of the value since. Then no label need be left on a version
+// with the old password.
+func (f *Function) edited(ctx context.Context, e Event) (bool, error) {
+	was, err := f.read(ctx, e.SecretID, e.ClientRequestToken, "")
+	if isNotFound(err) || ClassOf(err) == ClassSecret {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	now, err := f.read(ctx, e.SecretID, "", current)
+	return now.login.Username == was.login.Username && now.login.Password == was.login.Password, err
+}
+
 // end drops the previous password if it works. If it does not, then a second
 // password of the account, if there is one, is newer than AWSCURRENT: it is
 // left from a rotation that somebody cancelled, and dropping "the old one"
-// would hit AWSCURRENT.
+// would hit AWSCURRENT. One that nobody knows any more, since the value was edited, is
+// dropped where nothing but an older one can be hit.
 func (f *Function) end(ctx context.Context, cur document, prev Login) (Result, error) {
 	session, err := f.connect(ctx, cur.login)
 	if err != nil {
@@ -160,15 +180,12 @@ func (f *Function) end(ctx context.Context, cur document, prev Login) (Result, e
 	if _, can := session.(DualPassword); !can {
 		return Result{Strategy: StrategySingleUser}, nil
 	}
-	if surely, err := dropOlderSurely(ctx, session, cur.login); surely {
+	surely, err := dropOlderSurely(ctx, session, cur.login)
+	if surely {
 		return Result{Strategy: StrategyDualPassword}, explainUnless(err, "end the previous password")
 	}
-	alive, err := works(ctx, f.Engine, prev)
-	if err != nil {
-		return Result{}, explain("logging in with the previous password", err)
-	}
-	if !alive {
-		return Result{}, nil
+	if may, err := f.mayDrop(ctx, session, prev, err); err != nil || !may {
+		return Result{}, err
 	}
 	c := Change{Session: session, Engine: f.Engine, Current: cur.login, Previous: prev}
 	err = Dual{}.Finish(ctx, c)
@@ -179,6 +196,17 @@ func (f *Function) end(ctx context.Context, cur document, prev Login) (Result, e
 		return Result{}, explain("ending the previous password", err)
 	}
 	return Result{Strategy: StrategyDualPassword}, nil
+}
+
+// mayDrop tells whether the older password of an account may be dropped by what is
+// known of it. unsure is why the session could not do so surely.
+func (f *Function) mayDrop(ctx context.Context, s Session, prev Login, unsure error) (bool, error) {
+	if prev.Password == "" {
+		_, ok := s.(SureDropper)
+		return !ok || unsure != nil, nil // for want of a privilege: an administrator knows which one is older
+	}
+	alive, err := works(ctx, f.Engine, prev)
+	return alive, explainUnless(err, "log in with the previous password")
 }
 
 // dropOlderSurely tells whether nothing needs to be known of the older password:

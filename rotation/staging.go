@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -66,15 +67,18 @@ func (s staging) check(token string) error {
 	return nil
 }
 
-// read fetches the value of one version: by label, and by id if one is given.
+// read fetches the value of one version: by label, by id, or by both.
 func (f *Function) read(ctx context.Context, secretID, version, label string) (document, error) {
-	in := &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretID), VersionStage: aws.String(label)}
+	in := &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretID)}
+	if label != "" {
+		in.VersionStage = aws.String(label)
+	}
 	if version != "" {
 		in.VersionId = aws.String(version)
 	}
 	out, err := f.Secrets.GetSecretValue(ctx, in)
 	if err != nil {
-		return document{}, Errorf(ClassAPI, "reading %s: %w", label, err)
+		return document{}, Errorf(ClassAPI, "reading %s: %w", cmp.Or(label, version), err)
 	}
 	if out.SecretString == nil {
 		return document{}, Errorf(ClassSecret, "the value of %s is binary; a rotation needs a SecretString that is a JSON object", label)

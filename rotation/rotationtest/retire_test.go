@@ -1,6 +1,7 @@
 package rotationtest
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -172,4 +173,60 @@ func TestRetireOfARotationThatWasTakenBack(t *testing.T) {
 		w.must("version-0", rotation.StepRetire)
 		w.want("AWSCURRENT", true, w.first.Password)
 	})
+}
+
+// TestRetireAfterAnEdit: somebody has changed another key of the value within the grace
+// period, once or more often. No label is left on the version with the old password.
+func TestRetireAfterAnEdit(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		for edits := 1; edits <= 2; edits++ {
+			for _, admin := range []bool{false, true} {
+				w := newWorld(t, p, privileged)
+				if admin {
+					w.addAdmin(w.admin.User, w.admin.Password)
+				}
+				w.rotate("version-1")
+				if admin {
+					w.revoke()
+				}
+				for range edits {
+					w.edit()
+				}
+				if r := w.must("version-1", rotation.StepRetire); r.Strategy != rotation.StrategyDualPassword {
+					t.Errorf("retireSecret answered %+v", r)
+				}
+				w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+				w.want("the old password", false, w.first.Password)
+			}
+		}
+	})
+}
+
+// TestRetireAfterAnEditAndAnAbandonedRotation: the rotation that was given up has left a
+// newer password than that of AWSCURRENT, which must not end.
+func TestRetireAfterAnEditAndAnAbandonedRotation(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		for _, history := range []string{"", "PASSWORD HISTORY 5"} {
+			w := newWorld(t, p, privileged)
+			if history != "" && p == dbserver.MySQL {
+				w.sql("ALTER USER '%s'@'%%' %s", w.first.Username, history)
+			}
+			w.rotate("version-1")
+			w.store.begin(secretID, "version-2")
+			w.until("version-2", rotation.StepSet)
+			w.edit()
+			w.store.abandon(secretID)
+			w.must("version-1", rotation.StepRetire)
+			w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+		}
+	})
+}
+
+// edit stores the value of AWSCURRENT with one more key.
+func (w *world) edit() {
+	w.t.Helper()
+	sec := w.store.secrets[secretID]
+	value, version := w.store.value(secretID, "AWSCURRENT"), fmt.Sprint("edit-", len(sec.values))
+	sec.values[version] = fmt.Sprintf(`%s,"%s":""}`, value[:len(value)-1], version)
+	sec.move("AWSCURRENT", version)
 }

@@ -132,6 +132,9 @@ func (s *store) GetSecretValue(_ context.Context, in *sm.GetSecretValueInput, _ 
 	}
 	label := aws.ToString(in.VersionStage)
 	version := sec.holder(label)
+	if label == "" {
+		version = *in.VersionId
+	}
 	if in.VersionId != nil && *in.VersionId != version {
 		return nil, &types.InvalidRequestException{Message: aws.String("You provided a VersionStage that is not associated to the provided VersionId.")}
 	}
