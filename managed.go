@@ -185,6 +185,9 @@ func (s *Server) rotateManaged(ctx context.Context, inv lambdaapi.Invocation) ([
 	if err != nil {
 		return nil, err
 	}
+	if result.Plan != nil && master.Admin != "" {
+		result.Plan.By = "keyturn's own account there, " + master.Admin
+	}
 	return json.Marshal(result)
 }
 

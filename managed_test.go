@@ -257,6 +257,9 @@ func (w *masterWorld) wantPlan() {
 	if out.FunctionError != nil || result.Plan == nil || result.Plan.Username != "boss" || len(result.Plan.Obstacles) > 0 || len(result.Plan.Rehearsal.Steps) < 4 {
 		w.t.Errorf("the plan is %s", out.Payload)
 	}
+	if want := "keyturn's own account there, rdsadmin"; result.Plan.By != want { // no secret's masterarn
+		w.t.Errorf("the change is made by %q, not by %q", result.Plan.By, want)
+	}
 }
 
 // endOld ends the password before at once, as after a leak, by the operation that
