@@ -132,9 +132,10 @@ func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, erro
 			return Result{}, err // a later rotation has replaced the old password
 		}
 	}
-	if other := s.holder(pending); other != "" && other != e.ClientRequestToken {
+	if other := s.holder(pending); other != "" && other != e.ClientRequestToken && !s.disabled {
 		// That rotation needs the password of AWSCURRENT, which may be the
-		// older one of the two by now, and will itself end the other.
+		// older one of the two by now, and will itself end the other. One that was
+		// cancelled may keep the label for good.
 		return Result{RetireAfterSeconds: seconds(min(retireAgain, f.grace()))}, nil
 	}
 	cur, err := f.read(ctx, e.SecretID, "", current)

@@ -230,3 +230,25 @@ func (w *world) edit() {
 	sec.values[version] = fmt.Sprintf(`%s,"%s":""}`, value[:len(value)-1], version)
 	sec.move("AWSCURRENT", version)
 }
+
+// TestRetireAfterACancelledRotation: CancelRotateSecret leaves AWSPENDING where it is, for
+// good if nobody takes it away. The rotation may be taken up again all the same.
+func TestRetireAfterACancelledRotation(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		for _, last := range []string{"", rotation.StepCreate, rotation.StepSet, rotation.StepTest} {
+			w := newWorld(t, p, privileged)
+			w.rotate("version-1")
+			w.store.begin(secretID, "version-2")
+			w.until("version-2", last)
+			w.store.secrets[secretID].disabled = true
+			if r := w.must("version-1", rotation.StepRetire); r.RetireAfterSeconds != 0 {
+				t.Errorf("after %q: retireSecret comes again after %d seconds", last, r.RetireAfterSeconds)
+			}
+			w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+			w.want("the old password", false, w.first.Password)
+			w.store.secrets[secretID].disabled = false
+			w.until("version-2", rotation.StepFinish)
+			w.want("AWSCURRENT and AWSPREVIOUS", true, w.login("AWSCURRENT").Password, w.login("AWSPREVIOUS").Password)
+		}
+	})
+}
