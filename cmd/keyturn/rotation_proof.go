@@ -155,10 +155,17 @@ func (a *app) oldPasswordText(s rotationStatus) string {
 		return "not valid any more: the database refuses that of AWSPREVIOUS"
 	case s.DeletedDate != nil:
 		return "valid " + beside + "; nothing ends it while the secret is scheduled for deletion"
+	case s.changing():
+		return "valid " + beside + "; the rotation that is under way ends it, and nothing else does before"
 	case next != nil && next.Before(*p.OldPasswordUntil):
 		return fmt.Sprintf("valid until %s %s; then the next rotation ends it", a.when(next), beside)
 	}
 	return fmt.Sprintf("valid until %s %s; then retireSecret ends it", a.when(p.OldPasswordUntil), beside)
+}
+
+// changing tells whether a rotation is under way that has not set its password yet.
+func (s rotationStatus) changing() bool {
+	return s.PendingVersionID != "" && s.Next != nil && (s.Next.Step == rotation.StepCreate || s.Next.Step == rotation.StepSet)
 }
 
 func isRefusedPrevious(l keyturnapi.RotationLogin) bool {

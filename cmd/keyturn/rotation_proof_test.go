@@ -1,0 +1,29 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/keyturnapi"
+	"github.com/keyturn/keyturn/rotation"
+)
+
+// While a rotation is stuck before its change, the dates at which the old password was
+// to end go by, and it lives on.
+func TestOldPasswordText(t *testing.T) {
+	until := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	for _, tc := range []struct{ pending, step, want string }{
+		{"", rotation.StepRetire, "valid until 2026-01-02T00:00:00Z beside that of version v; then retireSecret ends it"},
+		{"p", rotation.StepRetire, "valid until 2026-01-02T00:00:00Z beside that of version v; then retireSecret ends it"}, // cancelled
+		{"", rotation.StepCreate, "valid until 2026-01-02T00:00:00Z beside that of version v; then retireSecret ends it"},  // planned
+		{"p", rotation.StepCreate, "the rotation that is under way ends it"},
+		{"p", rotation.StepSet, "the rotation that is under way ends it"},
+	} {
+		s := rotationStatus{PendingVersionID: tc.pending, Next: &keyturnapi.RotationNext{Step: tc.step},
+			Passwords: &keyturnapi.RotationPasswords{OldPasswordUntil: &until, OldPasswordReplacedBy: "v"}}
+		if got := (&app{}).oldPasswordText(s); !strings.Contains(got, tc.want) {
+			t.Errorf("%q, %s: %s", tc.pending, tc.step, got)
+		}
+	}
+}
