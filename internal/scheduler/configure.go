@@ -179,6 +179,11 @@ func (s *Scheduler) enter(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, kin
 	if err != nil {
 		return err
 	}
+	if r.kind == rotating { // AWSCURRENT has moved to it, but it has not come to its end
+		if err := s.abandon(ctx, tx, r); err != nil {
+			return err
+		}
+	}
 	r.putRetirementBack(tx.Now)
 	r.kind, r.token, r.step, r.attempt, r.refused, r.tryAt = kind, token, step, 1, 0, tx.Now
 	s.noteStarted(tx, r)

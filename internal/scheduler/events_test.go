@@ -66,6 +66,31 @@ func TestEventsOfAbandonedRotations(t *testing.T) {
 	})
 }
 
+// Once AWSCURRENT has moved, a new rotation may take the place of one that has not come
+// to its end.
+func TestEventsOfReplacedRotations(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		h.act = func(e event) (string, error) {
+			switch {
+			case e.Step == "setSecret" && e.ClientRequestToken == "second":
+				e.Step = "finishSecret" // near-atomic
+				if err := h.play(context.Background(), e); err != nil {
+					return "", err
+				}
+				h.write(h.start("third"))
+				return "{}", nil
+			case e.Step == "finishSecret":
+				return "{}", h.play(context.Background(), e)
+			}
+			return "", nil
+		}
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() { synctest.Wait() })
+		want(t, "events", []string{"RotationStarted second", "RotationAbandoned second abandoned", "RotationStarted third", "RotationSucceeded third"}, h.events())
+		want(t, "records", []string{"createSecret 1 succeeded", "setSecret 1 abandoned"}, h.runs()[:2])
+	})
+}
+
 // An old password has ended when its function does not ask to be called again.
 func TestEventsOfRetirements(t *testing.T) {
 	scripted(t, func(t *testing.T, h *house) {
