@@ -156,6 +156,9 @@ func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, erro
 // has changed another key of the value since. Then no label need be left on a version
 // with the old password.
 func (f *Function) edited(ctx context.Context, e Event) (bool, error) {
+	if e.ClientRequestToken == "" {
+		return false, nil // reading no version is reading AWSCURRENT
+	}
 	was, err := f.read(ctx, e.SecretID, e.ClientRequestToken, "")
 	if isNotFound(err) || ClassOf(err) == ClassSecret {
 		return false, nil

@@ -175,6 +175,15 @@ func TestRetireOfARotationThatWasTakenBack(t *testing.T) {
 	})
 }
 
+// TestRetireWithoutAToken: what has no token is of no rotation.
+func TestRetireWithoutAToken(t *testing.T) {
+	w := newWorld(t, dbserver.MariaDB, privileged)
+	w.rotate("version-1")
+	w.store.secrets[secretID].unlabel("AWSPENDING")
+	w.must("", rotation.StepRetire)
+	w.want("AWSCURRENT and AWSPREVIOUS", true, w.login("AWSCURRENT").Password, w.first.Password)
+}
+
 // TestRetireAfterAnEdit: somebody has changed another key of the value within the grace
 // period, once or more often. No label is left on the version with the old password.
 func TestRetireAfterAnEdit(t *testing.T) {

@@ -132,7 +132,10 @@ func (s *store) GetSecretValue(_ context.Context, in *sm.GetSecretValueInput, _ 
 	}
 	label := aws.ToString(in.VersionStage)
 	version := sec.holder(label)
-	if label == "" {
+	switch {
+	case label == "" && in.VersionId == nil:
+		version = sec.holder("AWSCURRENT")
+	case label == "":
 		version = *in.VersionId
 	}
 	if in.VersionId != nil && *in.VersionId != version {
