@@ -504,3 +504,36 @@ func TestDevAccessKeyNamesTheAccount(t *testing.T) {
 		}
 	}
 }
+
+// A key that this server made ends on a dev server too, and does not become an
+// administrator's by that.
+func TestDevAccessKeyEnds(t *testing.T) {
+	s := keyturntest.NewServer(t, func(c *keyturn.Config) { c.Data, c.Dev = keyturn.InMemory, true })
+	ops := keyturnapi.New(s.AWSConfig())
+	out, err := ops.CreateAccessKey(t.Context(), &keyturnapi.CreateAccessKeyInput{UserName: "ci", DurationSeconds: 900})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, cfg := out.AccessKey.AccessKeyID, s.Config.Copy()
+	cfg.Credentials = credentials.NewStaticCredentialsProvider(id, "anything", "")
+	refused := func(code string) {
+		t.Helper()
+		_, err := secretsmanager.NewFromConfig(cfg).ListSecrets(t.Context(), &secretsmanager.ListSecretsInput{})
+		wantRefusal(t, err, code, "")
+	}
+	refused("AccessDeniedException")
+	turn := func(status string) {
+		t.Helper()
+		if _, err := ops.UpdateAccessKey(t.Context(), &keyturnapi.UpdateAccessKeyInput{AccessKeyID: id, Status: status}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn(keyturnapi.StatusInactive)
+	refused("UnrecognizedClientException")
+	turn(keyturnapi.StatusActive)
+	refused("AccessDeniedException")
+	if _, err := ops.AdvanceClock(t.Context(), &keyturnapi.AdvanceClockInput{Seconds: 900}); err != nil {
+		t.Fatal(err)
+	}
+	refused("ExpiredTokenException")
+}

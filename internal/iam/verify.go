@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -34,19 +35,16 @@ func (v *Verifier) Verify(r *http.Request, body []byte) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
-	credential, err := v.Keys.Lookup(r.Context(), c.AccessKeyID)
-	if errors.Is(err, ErrUnknownKey) {
-		return Caller{}, ErrUnrecognizedClient.Errorf(textInvalidToken)
-	}
+	credential, err := v.lookup(r.Context(), c.AccessKeyID)
 	if err != nil {
-		return Caller{}, fmt.Errorf("looking up an access key: %w", err)
+		return Caller{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(c.token), []byte(credential.SessionToken)) != 1 {
 		return Caller{}, ErrUnrecognizedClient.Errorf(textInvalidToken)
 	}
 	now := v.Now()
-	if !credential.Expires.IsZero() && !now.Before(credential.Expires) {
-		return Caller{}, ErrExpiredToken.Errorf(textExpiredToken)
+	if err := credential.checkExpiry(now); err != nil {
+		return Caller{}, err
 	}
 	if err := c.checkTime(now); err != nil {
 		return Caller{}, err
@@ -58,6 +56,24 @@ func (v *Verifier) Verify(r *http.Request, body []byte) (Caller, error) {
 		return Caller{}, err
 	}
 	return Caller{Principal: credential.Principal, AccessKeyID: c.AccessKeyID, Region: c.Region, Service: c.Service}, nil
+}
+
+func (v *Verifier) lookup(ctx context.Context, id string) (Credential, error) {
+	credential, err := v.Keys.Lookup(ctx, id)
+	if errors.Is(err, ErrUnknownKey) {
+		return credential, ErrUnrecognizedClient.Errorf(textInvalidToken)
+	}
+	if err != nil {
+		return credential, fmt.Errorf("looking up an access key: %w", err)
+	}
+	return credential, nil
+}
+
+func (c *Credential) checkExpiry(now time.Time) error {
+	if !c.Expires.IsZero() && !now.Before(c.Expires) {
+		return ErrExpiredToken.Errorf(textExpiredToken)
+	}
+	return nil
 }
 
 func (v *Verifier) checkSignature(r *http.Request, body []byte, c *claim, secret string) error {
