@@ -100,7 +100,7 @@ func (s *Server) createAuditKey(ctx context.Context) (envelope.Sealed, error) {
 func openAuditKey(ctx context.Context, keys *envelope.Keyring, sealed envelope.Sealed) (ed25519.PrivateKey, error) {
 	seed, err := keys.Open(ctx, sealed, auditPlace)
 	if errors.Is(err, envelope.ErrUnknownKey) { // this is where a wrong key file is noticed
-		return nil, fmt.Errorf("the key file does not have the key material %s, with which this data folder is sealed: it is that of another server, or older than the folder; put back the newest copy: %w", sealed.KeyID, err)
+		return nil, fmt.Errorf("the key file does not have the key material %s, with which this data folder is sealed: it is that of another server, or older than the folder: put back the newest copy; or the folder is a backup from before that material was retired: put back the copy of that time: %w", sealed.KeyID, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log's key: %w", err)

@@ -163,7 +163,7 @@ func TestFoldersRefused(t *testing.T) {
 		}, "put it back from your backup"},
 		"root key of another server": {func(_ *testing.T, dir string) error {
 			return os.WriteFile(filepath.Join(dir, "root.key"), []byte("keyturn-key-1 other AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"), 0o600)
-		}, "put back the newest copy"},
+		}, "put back the newest copy; or the folder is a backup from before that material was retired"},
 		"root key readable by others": {func(_ *testing.T, dir string) error {
 			return os.Chmod(filepath.Join(dir, "root.key"), 0o644)
 		}, "chmod 600"},
