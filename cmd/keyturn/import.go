@@ -70,7 +70,7 @@ func (a *app) importArchive(ctx context.Context, flags importFlags, path string)
 	switch {
 	case errors.Is(err, transfer.ErrIncomplete):
 		err = guided{err: err, hint: "Mend what is said above and run the same command again: what was imported stays as it is.", code: exitFailure}
-	case errors.Is(err, transfer.ErrArchive):
+	case errors.Is(err, transfer.ErrArchive) && !flags.DryRun:
 		err = guided{err: err, hint: "What is listed above was imported before the damage was met.", code: exitFailure}
 	}
 	return errors.Join(end(sum), err)
