@@ -79,7 +79,8 @@ var ErrNothing = errors.New("no secret matches")
 const atOnce = 8
 
 // Export writes an archive of the secrets that o names to out. A secret that
-// cannot be read ends it with an error: an archive is whole or it is none.
+// cannot be read ends it with an error: an archive is whole or it is none. Only what
+// is deleted meanwhile, and was not named, is skipped.
 func Export(ctx context.Context, api *sm.Client, out io.Writer, o ExportOptions) (sum Summary, err error) {
 	entries, err := selected(ctx, api, o)
 	if err != nil {
@@ -98,7 +99,7 @@ func Export(ctx context.Context, api *sm.Client, out io.Writer, o ExportOptions)
 	}
 	for len(entries) > 0 {
 		n := min(atOnce, len(entries))
-		if err := exportSome(ctx, api, w, entries[:n], &sum, o.Report); err != nil {
+		if err := exportSome(ctx, api, w, entries[:n], &sum, o); err != nil {
 			return sum, err
 		}
 		entries = entries[n:]
@@ -121,7 +122,7 @@ func dryRun(sum *Summary, entries []entry, report func(Event)) {
 }
 
 // exportSome reads some secrets at once and writes them in their order.
-func exportSome(ctx context.Context, api *sm.Client, w *writer, entries []entry, sum *Summary, report func(Event)) error {
+func exportSome(ctx context.Context, api *sm.Client, w *writer, entries []entry, sum *Summary, o ExportOptions) error {
 	secrets := make([]*Secret, len(entries))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, e := range entries {
@@ -130,6 +131,10 @@ func exportSome(ctx context.Context, api *sm.Client, w *writer, entries []entry,
 		}
 		g.Go(func() (err error) {
 			secrets[i], err = read(ctx, api, e.id)
+			if err != nil && len(o.IDs) == 0 && deleted(ctx, api, e.id) {
+				entries[i].skip = "deleted during the export"
+				return nil
+			}
 			return err
 		})
 	}
@@ -138,16 +143,22 @@ func exportSome(ctx context.Context, api *sm.Client, w *writer, entries []entry,
 	}
 	for i, s := range secrets {
 		if s == nil {
-			sum.count(Event{Name: entries[i].name, Action: Skipped, Detail: entries[i].skip}, report)
+			sum.count(Event{Name: entries[i].name, Action: Skipped, Detail: entries[i].skip}, o.Report)
 			continue
 		}
 		if err := w.add(s); err != nil {
 			return err
 		}
 		sum.Versions += len(s.Versions)
-		sum.count(Event{Name: s.Name, Action: Exported, Detail: versions(len(s.Versions))}, report)
+		sum.count(Event{Name: s.Name, Action: Exported, Detail: versions(len(s.Versions))}, o.Report)
 	}
 	return nil
+}
+
+// deleted reports whether a secret that was listed is gone, or scheduled for deletion.
+func deleted(ctx context.Context, api *sm.Client, id string) bool {
+	d, err := api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &id})
+	return errors.As(err, new(*types.ResourceNotFoundException)) || err == nil && d.DeletedDate != nil
 }
 
 func versions(n int) string {

@@ -215,6 +215,29 @@ func TestSelection(t *testing.T) {
 	}
 }
 
+// What is deleted while an export of all runs is no longer there to be exported; a
+// secret that was asked for is.
+func TestDeletedDuringAnExport(t *testing.T) {
+	for _, forced := range []bool{false, true} {
+		api := keyturntest.NewServer(t).SecretsManager
+		createDBs(t, api, 9) // one more than is read at once
+		last := ""
+		deleteLast := func(e transfer.Event) {
+			if e.Name != "db0" {
+				last = string(e.Action)
+				return
+			}
+			if _, err := api.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("db8"), ForceDeleteWithoutRecovery: &forced}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, sum := export(t, api, transfer.ExportOptions{Report: deleteLast})
+		if sum.Actions[transfer.Exported] != 8 || last != string(transfer.Skipped) {
+			t.Errorf("exported %+v, the last was %s", sum, last)
+		}
+	}
+}
+
 func TestOtherSecretOfThatNameIsLeftAlone(t *testing.T) {
 	from, to := keyturntest.NewServer(t), keyturntest.NewServer(t)
 	fill(t, from.SecretsManager)
