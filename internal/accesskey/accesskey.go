@@ -182,7 +182,7 @@ func (s *Service) Create(ctx context.Context, k *Key, lifetime time.Duration) (i
 			end := tx.Now.Add(lifetime)
 			k.Expires = &end
 		}
-		if err := checkRoom(ctx, tx, k.Account); err != nil {
+		if err := s.makeRoom(ctx, tx, k.Account); err != nil {
 			return err
 		}
 		tx.OnCommit(func() { s.add(k) })
@@ -205,15 +205,25 @@ func parse(texts []string) ([]*policy.Document, error) {
 	return documents, nil
 }
 
-func checkRoom(ctx context.Context, tx *sqldb.Tx, account string) error {
-	var n int
-	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM access_keys WHERE account = $1`, account).Scan(&n); err != nil {
+// makeRoom returns ErrLimit if an account is full. Expired keys, which are only
+// still listed, give way.
+func (s *Service) makeRoom(ctx context.Context, tx *sqldb.Tx, account string) error {
+	n, err := countKeys(ctx, tx, account)
+	if err != nil || n < maxKeys {
 		return err
 	}
-	if n >= maxKeys {
-		return ErrLimit.Errorf("Cannot exceed quota for AccessKeysPerAccount: %d", maxKeys)
+	if err := s.sweep(ctx, tx, tx.Now); err != nil {
+		return err
 	}
-	return nil
+	if n, err = countKeys(ctx, tx, account); err == nil && n >= maxKeys {
+		err = ErrLimit.Errorf("Cannot exceed quota for AccessKeysPerAccount: %d", maxKeys)
+	}
+	return err
+}
+
+func countKeys(ctx context.Context, tx *sqldb.Tx, account string) (n int, err error) {
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM access_keys WHERE account = $1`, account).Scan(&n)
+	return n, err
 }
 
 func insert(ctx context.Context, tx *sqldb.Tx, k *Key, sealed envelope.Sealed) error {

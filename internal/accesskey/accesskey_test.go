@@ -262,8 +262,9 @@ func TestListGoesByPages(t *testing.T) {
 func TestAccountIsFull(t *testing.T) {
 	st := newStore(t)
 	s := st.open(t)
+	create(t, s, Key{Account: operators, UserName: "ci"}, time.Hour)
 	err := s.db.Write(t.Context(), func(tx *sqldb.Tx) error {
-		for i := range maxKeys {
+		for i := range maxKeys - 1 {
 			k := Key{ID: fmt.Sprintf("AKIA%016d", i), Account: operators, UserName: "app", Created: tx.Now}
 			if err := insert(t.Context(), tx, &k, envelope.Sealed{Wrapped: []byte{}, Ciphertext: []byte{}}); err != nil {
 				return err
@@ -274,10 +275,17 @@ func TestAccountIsFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Create(t.Context(), &Key{Account: operators, UserName: "app"}, 0); !errors.Is(err, ErrLimit) {
-		t.Errorf("got %v, want ErrLimit", err)
+	full := func() {
+		t.Helper()
+		if _, err := s.Create(t.Context(), &Key{Account: operators, UserName: "app"}, 0); !errors.Is(err, ErrLimit) {
+			t.Errorf("got %v, want ErrLimit", err)
+		}
 	}
+	full()
 	create(t, s, Key{Account: "111122223333", UserName: "app"}, 0)
+	st.now = st.now.Add(time.Hour + time.Millisecond) // one key has expired
+	create(t, s, Key{Account: operators, UserName: "app"}, 0)
+	full()
 }
 
 // Run ends in order: what was noted is on disk when it returns.

@@ -54,7 +54,7 @@ func (s *Service) save(ctx context.Context) error {
 				return err
 			}
 		}
-		return s.sweep(ctx, tx)
+		return s.sweep(ctx, tx, tx.Now.Add(-keepExpired))
 	})
 }
 
@@ -77,11 +77,10 @@ func saveUse(ctx context.Context, tx *sqldb.Tx, e *entry) error {
 	return err
 }
 
-// sweep removes keys that expired long ago.
-func (s *Service) sweep(ctx context.Context, tx *sqldb.Tx) error {
-	latest := tx.Now.Add(-keepExpired)
-	tx.OnCommit(func() { s.forget(latest) })
-	_, err := tx.Exec(ctx, `DELETE FROM access_keys WHERE expires_at < $1`, sqldb.Millis(latest))
+// sweep removes keys that expired before a moment.
+func (s *Service) sweep(ctx context.Context, tx *sqldb.Tx, before time.Time) error {
+	tx.OnCommit(func() { s.forget(before) })
+	_, err := tx.Exec(ctx, `DELETE FROM access_keys WHERE expires_at < $1`, sqldb.Millis(before))
 	return err
 }
 
