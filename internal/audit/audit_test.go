@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -708,6 +709,28 @@ func TestManyAtOnce(t *testing.T) {
 				t.Errorf("%d calls are in the log", len(seen)-1)
 			}
 		})
+	}
+}
+
+// A call that does not end in time may still come to an end while the log is closed:
+// it is in the log before its end, or refused.
+func TestRecordDuringClose(t *testing.T) {
+	for range 20 {
+		c := testConfig(t.TempDir())
+		l := open(t, c)
+		var crew sync.WaitGroup
+		var recorded atomic.Uint64
+		for range 4 {
+			crew.Go(func() {
+				for l.Record(getValue(1)) == nil {
+					recorded.Add(1)
+				}
+			})
+		}
+		time.Sleep(time.Millisecond)
+		closeLog(t, l)
+		crew.Wait()
+		checkWhole(t, c.Dir, recorded.Load()+2)
 	}
 }
 

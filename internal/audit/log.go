@@ -100,9 +100,22 @@ func (l *Log) Record(e *Event) error {
 // recordOwn appends a line of the log's own, also after a failure. details are
 // the inside of an object.
 func (l *Log) recordOwn(name string, details []byte) error {
-	e := &Event{Time: l.config.Now(), Type: ServiceEvent, Source: ownSource, Name: name}
+	e := l.own(name)
 	l.mu.Lock()
 	return l.join(l.add(e, details))
+}
+
+// recordStop appends the last line of this process: none comes behind it.
+func (l *Log) recordStop() error {
+	e := l.own(nameStopped)
+	l.mu.Lock()
+	b := l.add(e, nil)
+	l.failure = fmt.Errorf("%w: it is closed", ErrNotRecorded)
+	return l.join(b)
+}
+
+func (l *Log) own(name string) *Event {
+	return &Event{Time: l.config.Now(), Type: ServiceEvent, Source: ownSource, Name: name}
 }
 
 func (l *Log) wrote(b *batch) {

@@ -322,10 +322,10 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 }
 
-// Close writes a line ServerStopped, and signs and closes the log. Nothing may
-// be recorded meanwhile.
+// Close writes a line ServerStopped, and signs and closes the log. What is
+// recorded afterwards is refused.
 func (l *Log) Close() error {
-	err := l.recordOwn(nameStopped, nil)
+	err := l.recordStop()
 	if err == nil {
 		err = l.sync()
 	}
