@@ -157,7 +157,9 @@ func (d *demo) open(ctx context.Context) (err error) {
 	d.addr = listener.Addr()
 	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
-	go func() { ended <- serveUntil(serving, d.server, bounded(listener, usualLimits.connections), log) }()
+	go func() {
+		ended <- serveUntil(serving, d.server, bounded(listener, usualLimits.connections), usualLimits, log)
+	}()
 	d.stop = func() error { cancel(); return <-ended }
 	d.title("a server")
 	d.say("keyturn serves Secrets Manager, RDS and Lambda at http://%s", d.addr)

@@ -19,6 +19,9 @@ type frontLimits struct {
 	// uploadWait, and are then sent away to try again.
 	uploads    int
 	uploadWait time.Duration
+	// After SIGTERM requests may take as long as drain, and then have as long as end to
+	// come to an end.
+	drain, end time.Duration
 }
 
 // usualLimits leave room for an invocation of 6 MiB at 2 Mbit/s, and for the code
@@ -28,6 +31,7 @@ type frontLimits struct {
 var usualLimits = frontLimits{
 	header: 10 * time.Second, read: 30 * time.Second, write: 2 * time.Minute, idle: 2 * time.Minute,
 	connections: 4096, uploads: 32, uploadWait: 5 * time.Second,
+	drain: 20 * time.Second, end: 2 * time.Second,
 }
 
 // smallBody is, in bytes, what a request may bring without taking an upload's

@@ -273,3 +273,30 @@ func TestLargeRequestsBeyondTheirPlacesAreSentAway(t *testing.T) {
 		t.Errorf("the first was answered %d", status)
 	}
 }
+
+// A client that keeps the rest of its request to itself is cut off when the server ends,
+// and makes no failure of that.
+func TestStalledRequestAtTheEnd(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	server, err := keyturn.Open(t.Context(), keyturn.Config{Data: keyturn.InMemory, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := usualLimits
+	limits.drain, limits.end = 100*time.Millisecond, 100*time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- serveUntil(ctx, server, listener, limits, log) }()
+	conn := dial(t, listener.Addr().String())
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: keyturn\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+	wantAnswer(t, conn, http.StatusBadRequest) // and then the server waits for the body
+	stop()
+	if err := errors.Join(<-ended, server.Close()); err != nil {
+		t.Error(err)
+	}
+	wantHungUp(t, conn)
+}

@@ -22,9 +22,6 @@ import (
 	"github.com/keyturn/keyturn"
 )
 
-// drainTime bounds how long a request may still take after SIGTERM.
-const drainTime = 20 * time.Second
-
 type serveFlags struct {
 	listen, data string
 	dev          bool
@@ -204,14 +201,17 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	}
 	metrics.start(server.Metrics(), log)
 	a.greet(server, listener.Addr(), flags)
-	err = serveUntil(ctx, server, front, log)
+	err = serveUntil(ctx, server, front, usualLimits, log)
 	return errors.Join(err, metrics.stop(), server.Close())
 }
 
 // serveUntil serves until ctx ends, then lets requests finish before the work behind
 // them stops.
-func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listener, log *slog.Logger) error {
-	front := newFront(server, usualLimits, log)
+func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listener, limits frontLimits, log *slog.Logger) error {
+	front := newFront(server, limits, log)
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	front.BaseContext = func(net.Listener) context.Context { return requests }
 	quick := server.Listen(listener, front)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
@@ -229,11 +229,30 @@ func serveUntil(ctx context.Context, server *keyturn.Server, listener net.Listen
 	case <-failed.Done():
 	}
 	server.Drain()
-	end, cancel := context.WithTimeout(work, drainTime)
-	defer cancel()
-	err := errors.Join(front.Shutdown(end), quick.Shutdown(end))
+	err := shutdown(front, quick, limits.drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("requests that take long are ended", "after", limits.drain.String())
+		endRequests()
+		err = cutOff(front, quick, limits.end)
+	}
 	stopWork()
 	return errors.Join(err, g.Wait())
+}
+
+func shutdown(front *http.Server, quick *keyturn.Listener, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	return errors.Join(front.Shutdown(ctx), quick.Shutdown(ctx))
+}
+
+// cutOff lets requests that were told to end be answered and recorded. What does not end
+// then is a client that keeps the rest of its request to itself.
+func cutOff(front *http.Server, quick *keyturn.Listener, most time.Duration) error {
+	err := shutdown(front, quick, most)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil
+	}
+	return errors.Join(err, front.Close())
 }
 
 // logger writes for people on a terminal, and JSON elsewhere. What functions print
