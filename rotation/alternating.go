@@ -140,7 +140,8 @@ func (f *Function) pendingWorks(ctx context.Context, e Event, p pair) (bool, err
 }
 
 // retireOther ends the password of the user whose turn is over, by giving it one
-// that nobody knows. No rotation plans that: somebody has asked for it.
+// that nobody knows. No rotation plans that: somebody has asked for it. The answer has
+// no strategy if AWSPREVIOUS is not that user's.
 func (f *Function) retireOther(ctx context.Context, e Event, cur document) (Result, error) {
 	prev, err := f.read(ctx, e.SecretID, "", previous)
 	if isNotFound(err) || ClassOf(err) == ClassSecret {

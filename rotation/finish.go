@@ -143,7 +143,11 @@ func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, erro
 		return Result{}, err
 	}
 	if cur.strategy == StrategyAlternatingUsers {
-		return f.retireOther(ctx, e, cur)
+		if r, err := f.retireOther(ctx, e, cur); err != nil || r.Strategy != "" {
+			return r, err
+		}
+		// The older password is this user's own: DualPassword has left it, and the
+		// strategy was changed since.
 	}
 	prev, err := f.previousLogin(ctx, e, cur)
 	if err != nil || prev.Password == "" && !edited {

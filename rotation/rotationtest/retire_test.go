@@ -231,12 +231,32 @@ func TestRetireAfterAnEditAndAnAbandonedRotation(t *testing.T) {
 	})
 }
 
+// TestRetireAfterAChangeOfStrategy: within the grace period the secret was set to rotate
+// by AlternatingUsers, and the next rotation may be far away.
+func TestRetireAfterAChangeOfStrategy(t *testing.T) {
+	eachDual(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.rotate("version-1")
+		w.put(`"rotationStrategy":"AlternatingUsers"`)
+		if r := w.must("version-1", rotation.StepRetire); r.Strategy != rotation.StrategyDualPassword {
+			t.Errorf("retireSecret answered %+v", r)
+		}
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+		w.want("the old password", false, w.first.Password)
+	})
+}
+
 // edit stores the value of AWSCURRENT with one more key.
 func (w *world) edit() {
 	w.t.Helper()
+	w.put(fmt.Sprintf(`"note-%d":""`, len(w.store.secrets[secretID].values)))
+}
+
+// put stores the value of AWSCURRENT with one more member.
+func (w *world) put(member string) {
 	sec := w.store.secrets[secretID]
 	value, version := w.store.value(secretID, "AWSCURRENT"), fmt.Sprint("edit-", len(sec.values))
-	sec.values[version] = fmt.Sprintf(`%s,"%s":""}`, value[:len(value)-1], version)
+	sec.values[version] = fmt.Sprintf("%s,%s}", value[:len(value)-1], member)
 	sec.move("AWSCURRENT", version)
 }
 
