@@ -198,13 +198,22 @@ func (r *row) putRetirementBack(now time.Time) {
 	}
 }
 
-// Retry makes a rotation that waits for its next attempt try at once.
+// Retry makes a rotation that waits for its next attempt try at once. A version that
+// has AWSPENDING without a rotation, such as one from which AWSCURRENT was moved back,
+// is taken up, as the next rotation by schedule would do; not while rotation is off.
 func (s *Scheduler) Retry(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
 	r, err := load(ctx, tx, arn)
-	if err != nil || r == nil || r.kind == idle {
+	if err != nil || r == nil {
 		return err
 	}
-	return r.retry(ctx, tx)
+	if r.kind == rotating || r.kind == trial {
+		return r.retry(ctx, tx)
+	}
+	token, err := s.unfinished(ctx, tx, arn)
+	if err != nil || token == "" || !r.enabled {
+		return err
+	}
+	return s.enter(ctx, tx, arn, rotating, token, stepCreate)
 }
 
 // retry makes what is under way try at once, unless a worker is at it.

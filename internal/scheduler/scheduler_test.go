@@ -446,6 +446,36 @@ func TestOneRotationAtATime(t *testing.T) {
 	})
 }
 
+// After AWSCURRENT was moved back by hand, AWSPENDING is on a version of which no
+// rotation is under way. RotateSecret says that it "will be reattempted".
+func TestRetryTakesUpWhatIsUnfinished(t *testing.T) {
+	for _, cancelled := range []bool{false, true} {
+		scripted(t, func(t *testing.T, h *house) {
+			h.configure(scheduler.Rule{Days: 30}, h.start("second"))
+			h.during(func() {
+				synctest.Wait()
+				h.write(func(tx *sqldb.Tx) error {
+					return h.vault.MoveLabel(context.Background(), tx, h.arn, secret.Current, "second", "first")
+				})
+				if cancelled {
+					h.write(func(tx *sqldb.Tx) error { _, err := h.Cancel(context.Background(), tx, h.arn); return err })
+				}
+				h.taken()
+				h.write(func(tx *sqldb.Tx) error { return h.Retry(context.Background(), tx, h.arn) })
+				h.Poke()
+				synctest.Wait()
+				steps, current := fourSteps, secret.VersionID("second")
+				if cancelled {
+					steps, current = "", "first"
+				}
+				want(t, "steps", steps, h.taken())
+				_, holders := h.state()
+				want(t, "AWSCURRENT", current, holders[secret.Current])
+			})
+		})
+	}
+}
+
 func TestTestRunsOnACopyThatGoesAgain(t *testing.T) {
 	scripted(t, func(t *testing.T, h *house) {
 		copied := h.seal("copy", "one")
