@@ -64,6 +64,7 @@ func (e *earlier) note(ctx context.Context) error {
 }
 
 // wait looks until no version is pending, or until the record says that it failed again.
+// What was cancelled never ends.
 func (e *earlier) wait(ctx context.Context) error {
 	for pause := firstLook; ; pause = min(pause*3/2, slowestLook) {
 		out, err := e.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &e.id})
@@ -71,8 +72,12 @@ func (e *earlier) wait(ctx context.Context) error {
 			return fmt.Errorf("looking at the rotation: %w", err)
 		}
 		version := pendingVersion(out.VersionIdsToStages)
-		if version == "" {
+		switch {
+		case version == "":
 			return nil
+		case !aws.ToBool(out.RotationEnabled):
+			return guided{err: fmt.Errorf("version %s has AWSPENDING, and rotation is off, so nothing completes it", version), code: exitPreflight,
+				hint: "\"keyturn rotation repair\" completes or drops it."}
 		}
 		if err := e.failure(ctx, version); err != nil {
 			return err

@@ -73,7 +73,8 @@ func (a *app) heal(ctx context.Context, name string, flags healFlags) error {
 	if err != nil {
 		return err
 	}
-	if pending := pendingVersion(described.VersionIdsToStages); needed && pending != "" {
+	pending := pendingVersion(described.VersionIdsToStages)
+	if needed && pending != "" && aws.ToBool(described.RotationEnabled) {
 		return guided{err: fmt.Errorf("a rotation to version %s is not complete, and comes first", pending), code: exitPreflight,
 			hint: "\"keyturn rotation repair\" completes or drops it; \"aws secretsmanager cancel-rotate-secret\" ends it."}
 	}
