@@ -23,8 +23,8 @@ type RotationPasswords struct {
 	NextCheck *time.Time `json:"NextCheck,omitempty"`
 
 	// OldPasswordUntil is when the older of two passwords ends; absent where
-	// there is one password only. OldPasswordReplacedBy is the version that
-	// took its place.
+	// there is one password only, and after a roll-back: AWSCURRENT has the older
+	// one then. OldPasswordReplacedBy is the version that took its place.
 	OldPasswordUntil      *time.Time `json:"OldPasswordUntil,omitempty"`
 	OldPasswordReplacedBy string     `json:"OldPasswordReplacedBy,omitempty"`
 }

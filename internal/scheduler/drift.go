@@ -174,6 +174,24 @@ type Standing struct {
 	RetireVersion secret.VersionID // of the rotation that replaced it
 }
 
+// movedBack tells whether AWSCURRENT was moved from a rotation's version to one that is
+// older. Its password is the older of two then, which no retireSecret ends.
+func (s *Scheduler) movedBack(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, token secret.VersionID) (bool, error) {
+	if token == "" {
+		return false, nil
+	}
+	current, err := s.vault.Holder(ctx, tx, arn, secret.Current)
+	if err != nil || current == token {
+		return false, err
+	}
+	now, err := s.vault.ByID(ctx, tx, arn, current)
+	if err != nil || now == nil {
+		return false, err
+	}
+	was, err := s.vault.ByID(ctx, tx, arn, token)
+	return was != nil && now.Created.Before(was.Created), err
+}
+
 // Standing returns what is known; nil where rotation was never configured.
 func (s *Scheduler) Standing(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*Standing, error) {
 	r, err := load(ctx, tx, arn)
@@ -183,6 +201,13 @@ func (s *Scheduler) Standing(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) 
 	st := &Standing{RotateAt: r.nextRotation(), RetireAt: r.retiring(), RetireVersion: r.retireToken}
 	if r.kind == retirement {
 		st.RetireVersion = r.token
+	}
+	back, err := s.movedBack(ctx, tx, arn, st.RetireVersion)
+	if err != nil {
+		return nil, err
+	}
+	if back {
+		st.RetireAt = nil
 	}
 	c, err := loadCheck(ctx, tx, arn)
 	if err != nil || c == nil {

@@ -189,6 +189,46 @@ func TestDriftIsFoundWhileARetirementFails(t *testing.T) {
 	})
 }
 
+// TestOldPasswordAfterARollBack: AWSCURRENT has the older password then, and retireSecret
+// does not end it. A value that is stored later changes nothing about the older one.
+func TestOldPasswordAfterARollBack(t *testing.T) {
+	const second = secret.VersionID("22222222-2222-2222-2222-222222222222")
+	drifting(t, func(t *testing.T, h *driftHouse) {
+		prove := h.act
+		h.act = func(e event) (string, error) {
+			if e.Step == "finishSecret" {
+				return `{"strategy":"DualPassword","retireAfterSeconds":86400}`, h.play(t.Context(), e)
+			}
+			return prove(e)
+		}
+		move := func(from, to secret.VersionID) {
+			h.write(func(tx *sqldb.Tx) error {
+				return h.vault.MoveLabel(t.Context(), tx, h.arn, secret.Current, from, to)
+			})
+		}
+		h.configure(yearly, nil)
+		h.during(func() {
+			wait(time.Minute)
+			h.write(h.start(second))
+			h.Poke()
+			wait(time.Minute)
+			_, holders := h.state()
+			first := holders[secret.Previous]
+			want(t, "an end", true, h.standing().RetireAt != nil)
+			move(second, first)
+			want(t, "an end of AWSCURRENT", true, h.standing().RetireAt == nil)
+			move(first, second)
+			want(t, "an end", true, h.standing().RetireAt != nil)
+			edited := h.seal("edited", "two")
+			h.write(func(tx *sqldb.Tx) error {
+				_, _, err := h.vault.Put(t.Context(), tx, edited, nil)
+				return err
+			})
+			want(t, "an end after an edit", true, h.standing().RetireAt != nil)
+		})
+	})
+}
+
 func TestRotationWaitsForACanaryLogin(t *testing.T) {
 	drifting(t, func(t *testing.T, h *driftHouse) {
 		prove := h.act
