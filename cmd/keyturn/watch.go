@@ -89,11 +89,13 @@ func (w *watch) look(ctx context.Context) (done bool, err error) {
 	}
 	stages := out.VersionIdsToStages[w.version]
 	switch {
-	case slices.Contains(stages, stageCurrent), slices.Contains(stages, stagePrevious):
+	case slices.Contains(stages, stageCurrent):
 		return true, nil
-	case slices.Contains(stages, stagePending):
+	case slices.Contains(stages, stagePending): // also beside AWSPREVIOUS, after a roll-back
 		w.pending = true
 		return false, w.failure()
+	case slices.Contains(stages, stagePrevious): // another rotation has followed
+		return true, nil
 	}
 	return false, w.lost(ctx, out.VersionIdsToStages)
 }

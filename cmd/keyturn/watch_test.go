@@ -82,6 +82,52 @@ func promote(ctx context.Context, client *secretsmanager.Client, e rotation.Even
 	return err
 }
 
+// After a roll-back the version has AWSPREVIOUS beside AWSPENDING: its rotation has not
+// ended because of that.
+func TestWaitAfterARollBack(t *testing.T) {
+	var broken atomic.Bool
+	var accepted atomic.Int64
+	accepted.Store(1)
+	server := keyturntest.NewServer(t, func(c *keyturn.Config) {
+		c.Data = keyturn.InMemory
+		c.Functions = map[string]keyturn.Function{"shaky": func(ctx context.Context, cfg aws.Config, event json.RawMessage) (json.RawMessage, error) {
+			if broken.Load() {
+				return nil, errors.New("the database is away")
+			}
+			return nil, pickyStep(ctx, secretsmanager.NewFromConfig(cfg), event, &accepted)
+		}}
+	})
+	client, records := server.SecretsManager, keyturnapi.New(server.AWSConfig())
+	out, err := (&earlier{secrets: client, records: records, id: rotatedBy(t, server, "shaky")}).begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	follow := func() error {
+		w := newWatch(&app{}, client, records, out)
+		w.show = func(string) {}
+		return w.run(t.Context())
+	}
+	if err := follow(); err != nil {
+		t.Fatal(err)
+	}
+	previous, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: out.ARN, VersionStage: aws.String(stagePrevious)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(true)
+	_, err = client.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{SecretId: out.ARN, VersionStage: aws.String(stageCurrent),
+		RemoveFromVersionId: out.VersionId, MoveToVersionId: previous.VersionId})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: out.ARN, ClientRequestToken: out.VersionId}); err != nil {
+		t.Fatal(err)
+	}
+	if err := follow(); err == nil {
+		t.Error("a rotation that fails has ended well")
+	}
+}
+
 // Only a rejected password is for the function's rules to mend.
 func TestAdviceOnPolicy(t *testing.T) {
 	run := keyturnapi.RotationRun{ErrorClass: string(rotation.ClassPolicy), Error: "changing the password: " + rotation.ErrRejected.Error() + ": too short"}
