@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -155,15 +156,18 @@ func (f *Function) retireOther(ctx context.Context, e Event, cur document) (Resu
 	if err != nil || !other.sameAccount(prev.login) {
 		return Result{}, err
 	}
-	alive, err := works(ctx, f.Engine, other.withPassword(prev.login.Password))
-	blocked := errors.Is(err, ErrBlocked) // but not for good
-	if err != nil && !blocked {
-		return Result{}, explain("logging in with the previous password", err)
+	if cur.masterARN != "" { // that AWSPREVIOUS is refused need not mean that no password is left
+		err := f.lockOut(ctx, cur, other)
+		if errors.Is(err, ErrNoUser) {
+			err = nil
+		}
+		return ended, explainUnless(err, "end the previous password")
 	}
-	if !alive && !blocked {
+	alive, err := works(ctx, f.Engine, other.withPassword(prev.login.Password))
+	if err == nil && !alive {
 		return ended, nil
 	}
-	return ended, explainUnless(f.lockOut(ctx, cur, other), "end the previous password")
+	return Result{}, explain("ending the previous password", cmp.Or(err, error(&Error{Class: ClassSecret, Err: errNoAdmin})))
 }
 
 // lockOut sets a password that nobody knows, as the administrator.

@@ -21,7 +21,8 @@ type Engine interface {
 type Session interface {
 	// SetPassword gives user a new password: the account's own, or another's
 	// if its privileges allow. The newest password before is valid until this
-	// succeeds and not after it; an older one may stay (see DualPassword).
+	// succeeds and not after it; an older one may stay (see DualPassword). The failure
+	// matches ErrNoUser if there is no such user.
 	SetPassword(ctx context.Context, user, password string) error
 	// Close ends the connection.
 	Close() error
@@ -49,6 +50,9 @@ type SureDropper interface {
 	// makes sure that keep is the newer one: sure tells whether it could.
 	DropOlder(ctx context.Context, user, keep string) (sure bool, err error)
 }
+
+// ErrNoUser is the reason why the password of a user cannot be set that is not there.
+var ErrNoUser = errors.New("the server has no user")
 
 // ErrNoDualPassword is the reason why a server or an account cannot have two
 // passwords, such as its version or its authentication plugin.

@@ -123,6 +123,12 @@ func rejected(err error) bool {
 	return errors.As(err, &e) && slices.Contains(rejections, e.code)
 }
 
+// isMissing tells whether there is no such role (undefined_object).
+func isMissing(err error) bool {
+	var e *serverError
+	return errors.As(err, &e) && e.code == "42704"
+}
+
 // needs explains why ALTER ROLE failed: what the password lacks, or what the
 // session must be granted.
 func (s *session) needs(err error, user string) error {
@@ -131,6 +137,9 @@ func (s *session) needs(err error, user string) error {
 		return rotation.Errorf(rotation.ClassPolicy, "the server wants to see passwords in clear text, which would leave them in its log; allow verifiers, by credcheck.encrypted_password_allowed: %w", err)
 	case rejected(err):
 		return rotation.Errorf(rotation.ClassPolicy, "%w: %w", rotation.ErrRejected, err)
+	}
+	if isMissing(err) {
+		return rotation.Errorf(rotation.ClassSecret, "%w %s: create it, or correct the key username of the secret", rotation.ErrNoUser, user)
 	}
 	if rotation.ClassOf(err) != rotation.ClassPrivilege {
 		return err

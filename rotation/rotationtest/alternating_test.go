@@ -167,6 +167,29 @@ func TestAlternatingUsersTakeTurns(t *testing.T) {
 	})
 }
 
+// TestRetireOtherThatAWSPREVIOUSDoesNotKnow: somebody has stored a wrong password, so that
+// the one that is to end stands in no label; and then somebody has dropped that user.
+func TestRetireOtherThatAWSPREVIOUSDoesNotKnow(t *testing.T) {
+	eachSQL(t, func(t *testing.T, p dbserver.Product) {
+		w := newTurns(t, p)
+		w.rotate("version-1")
+		before := w.login("AWSCURRENT")
+		sec := w.store.secrets[secretID]
+		sec.values["wrong"] = strings.Replace(w.store.value(secretID, "AWSCURRENT"), before.Password, "wrong", 1)
+		sec.move("AWSCURRENT", "wrong")
+		w.rotate("version-2")
+		if r := w.must("version-2", rotation.StepRetire); r.Strategy != rotation.StrategyAlternatingUsers {
+			t.Errorf("retireSecret answered %+v", r)
+		}
+		w.wantNot("the password that stands in no label", before)
+		w.wantIn("after the retirement", "AWSCURRENT")
+		w.dropOthers()
+		if r := w.must("version-2", rotation.StepRetire); r.Strategy != rotation.StrategyAlternatingUsers {
+			t.Errorf("without that user retireSecret answered %+v", r)
+		}
+	})
+}
+
 func (w *world) wantNot(what string, l rotation.Login) {
 	w.t.Helper()
 	if w.in(l) {
