@@ -72,7 +72,7 @@ INSERT INTO rotation_runs SELECT arn, id, version_id, kind, step, attempt, start
 		CASE outcome WHEN 'running' THEN started_at ELSE ended_at END, -- when it was cut short is not known
 		CASE outcome WHEN 'running' THEN 'interrupted' ELSE outcome END,
 		error_class, error, strategy, changed_at_micros, exposure_micros
-	FROM older_runs ORDER BY arn, id;
+	FROM older_runs ORDER BY id;
 DROP TABLE older_runs;`}}
 
 // What may be under way.
