@@ -307,7 +307,7 @@ func (s *Scheduler) abandon(ctx context.Context, tx *sqldb.Tx, r *row) error {
 	lease := r.leaseUntil
 	r.rest()
 	r.leaseUntil = lease
-	return r.interrupt(ctx, tx, "abandoned")
+	return abandonRuns(ctx, tx, r.arn)
 }
 
 // Suspend stops all work on a secret that is scheduled for deletion.

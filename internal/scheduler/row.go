@@ -55,25 +55,7 @@ ALTER TABLE rotation_runs ADD COLUMN changed_at_micros BIGINT;
 -- how long, at most, the database refused the value of AWSCURRENT; NULL: not known
 ALTER TABLE rotation_runs ADD COLUMN exposure_micros BIGINT;`, `
 -- those under way do not wait for the ones that are to begin
-CREATE INDEX rotations_under_way ON rotations (wake_at) WHERE wake_at IS NOT NULL AND kind <> '';`, `
--- a record is found by its row: each step wrote to four trees
-ALTER TABLE rotations ADD COLUMN run TEXT NOT NULL DEFAULT ''; -- the latest record
-ALTER TABLE rotation_runs RENAME TO older_runs;
-CREATE TABLE rotation_runs (
-	arn TEXT NOT NULL, id TEXT NOT NULL, -- a UUID of version 7: in the order of time
-	version_id TEXT NOT NULL, kind TEXT NOT NULL,
-	step TEXT NOT NULL, attempt BIGINT NOT NULL,
-	started_at BIGINT NOT NULL, ended_at BIGINT,
-	outcome TEXT NOT NULL, error_class TEXT NOT NULL, error TEXT NOT NULL, strategy TEXT NOT NULL,
-	changed_at_micros BIGINT, exposure_micros BIGINT,
-	PRIMARY KEY (arn, id)
-);
-INSERT INTO rotation_runs SELECT arn, id, version_id, kind, step, attempt, started_at,
-		CASE outcome WHEN 'running' THEN started_at ELSE ended_at END, -- when it was cut short is not known
-		CASE outcome WHEN 'running' THEN 'interrupted' ELSE outcome END,
-		error_class, error, strategy, changed_at_micros, exposure_micros
-	FROM older_runs ORDER BY id;
-DROP TABLE older_runs;`}}
+CREATE INDEX rotations_under_way ON rotations (wake_at) WHERE wake_at IS NOT NULL AND kind <> '';`}}
 
 // What may be under way.
 const (
@@ -118,19 +100,7 @@ type row struct {
 	tryAt      time.Time
 	leaseUntil time.Time
 	epoch      int64
-	run        string // the id of its latest record
-
-	was *indexed // nil: it is new
 }
-
-// indexed is what the indexes of a row are made of, as it is stored.
-type indexed struct {
-	kind  string
-	lease int64
-	wake  sql.NullInt64
-}
-
-func (r *row) indexed() indexed { return indexed{r.kind, stored(r.leaseUntil), millis(r.wake())} }
 
 // claim is a worker's right to run one step.
 type claim struct {
@@ -233,10 +203,9 @@ func stored(t time.Time) int64 {
 	return sqldb.Millis(t)
 }
 
-// The last ones are those that indexes are made of.
 const rowColumns = `arn, enabled, function, days, expression, duration, counted_days, suspended,
 	last_rotated_at, counted_from, due_at, due_by, strategy, retire_at, retire_token,
-	token, step, attempt, refused, try_at, epoch, time_zone, blackout, run, kind, lease_until, wake_at`
+	kind, token, step, attempt, refused, try_at, lease_until, epoch, time_zone, blackout`
 
 // load returns the row of a secret, or nil when rotation was never configured.
 func load(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*row, error) {
@@ -253,48 +222,39 @@ func load(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*row, error) {
 func scanRow(scan func(...any) error) (*row, error) {
 	r := &row{}
 	var last, counted, due, dueBy, retire sql.NullInt64
-	var tryAt int64
-	was := &indexed{}
+	var tryAt, lease int64
 	err := scan(&r.arn, &r.enabled, &r.function, &r.rule.Days, &r.rule.Expr, &r.rule.Duration, &r.countedDays, &r.suspended,
 		&last, &counted, &due, &dueBy, &r.strategy, &retire, &r.retireToken,
-		&r.token, &r.step, &r.attempt, &r.refused, &tryAt, &r.epoch, &r.rule.Calendar.Zone, &r.rule.Calendar.Blackout, &r.run,
-		&was.kind, &was.lease, &was.wake)
+		&r.kind, &r.token, &r.step, &r.attempt, &r.refused, &tryAt, &lease, &r.epoch,
+		&r.rule.Calendar.Zone, &r.rule.Calendar.Blackout)
 	r.lastRotated, r.countedFrom = sqldb.Time(last), sqldb.Time(counted)
 	r.due, r.dueBy, r.retireAt = sqldb.Time(due), sqldb.Time(dueBy), sqldb.Time(retire)
-	r.tryAt, r.leaseUntil = time.UnixMilli(tryAt).UTC(), time.UnixMilli(was.lease).UTC()
-	r.kind, r.was = was.kind, was
+	r.tryAt, r.leaseUntil = time.UnixMilli(tryAt).UTC(), time.UnixMilli(lease).UTC()
 	return r, err
 }
 
-// save writes the whole row. What indexes are made of changes at the ends of a
-// rotation alone, and takes longest: a statement that does not name these columns leaves
-// the indexes as they are.
+// save writes the whole row.
 func (r *row) save(ctx context.Context, tx *sqldb.Tx) error {
-	now := r.indexed()
-	args := []any{r.arn, r.enabled, r.function, r.rule.Days, r.rule.Expr, r.rule.Duration, r.countedDays, r.suspended,
+	_, err := tx.Exec(ctx, `INSERT INTO rotations (`+rowColumns+`, wake_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
+		ON CONFLICT (arn) DO UPDATE SET enabled = excluded.enabled, function = excluded.function,
+			days = excluded.days, expression = excluded.expression, duration = excluded.duration,
+			counted_days = excluded.counted_days, suspended = excluded.suspended,
+			last_rotated_at = excluded.last_rotated_at, counted_from = excluded.counted_from, due_at = excluded.due_at, due_by = excluded.due_by,
+			strategy = excluded.strategy, retire_at = excluded.retire_at, retire_token = excluded.retire_token,
+			kind = excluded.kind, token = excluded.token, step = excluded.step, attempt = excluded.attempt,
+			refused = excluded.refused, try_at = excluded.try_at, lease_until = excluded.lease_until, epoch = excluded.epoch,
+			time_zone = excluded.time_zone, blackout = excluded.blackout,
+			wake_at = excluded.wake_at, queue = '', queued_at = NULL`,
+		r.arn, r.enabled, r.function, r.rule.Days, r.rule.Expr, r.rule.Duration, r.countedDays, r.suspended,
 		millis(r.lastRotated), millis(r.countedFrom), millis(r.due), millis(r.dueBy), r.strategy, millis(r.retireAt), r.retireToken,
-		r.token, r.step, r.attempt, r.refused, stored(r.tryAt), r.epoch, r.rule.Calendar.Zone, r.rule.Calendar.Blackout, r.run}
-	text := saveRestText
-	if r.was == nil || *r.was != now {
-		text, args = saveText, append(args, now.kind, now.lease, now.wake)
-	}
-	if _, err := tx.Exec(ctx, text, args...); err != nil {
+		r.kind, r.token, r.step, r.attempt, r.refused, stored(r.tryAt), stored(r.leaseUntil), r.epoch,
+		r.rule.Calendar.Zone, r.rule.Calendar.Blackout, millis(r.wake()))
+	if err != nil {
 		return fmt.Errorf("storing a rotation: %w", err)
 	}
-	r.was = &now
 	return nil
 }
-
-const (
-	saveText = `INSERT INTO rotations (` + rowColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
-		ON CONFLICT (arn) DO UPDATE SET ` + saveRest + `,
-			kind = excluded.kind, lease_until = excluded.lease_until, wake_at = excluded.wake_at, queue = '', queued_at = NULL`
-	saveRestText = `UPDATE rotations SET ` + saveRest + ` WHERE arn = $1`
-	saveRest     = `enabled = $2, function = $3, days = $4, expression = $5, duration = $6, counted_days = $7, suspended = $8,
-			last_rotated_at = $9, counted_from = $10, due_at = $11, due_by = $12, strategy = $13, retire_at = $14, retire_token = $15,
-			token = $16, step = $17, attempt = $18, refused = $19, try_at = $20, epoch = $21, time_zone = $22, blackout = $23, run = $24`
-)
 
 // leased returns the rows that somebody held when the server ended.
 func leased(ctx context.Context, tx *sqldb.Tx) ([]secret.ARN, error) {

@@ -54,29 +54,27 @@ func hasRotated(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, id secret.Ver
 	return n > 0, err
 }
 
-// beginRun makes the row's latest record.
-func beginRun(ctx context.Context, tx *sqldb.Tx, r *row) error {
+func beginRun(ctx context.Context, tx *sqldb.Tx, r *row) (id string, err error) {
 	if r.step == stepCreate || r.attempt > 1 {
 		if err := trimRuns(ctx, tx, r.arn); err != nil {
-			return err
+			return "", err
 		}
 	}
 	u, err := uuid.NewV7()
 	if err != nil {
-		return err
+		return "", err
 	}
-	r.run = u.String()
 	_, err = tx.Exec(ctx, `INSERT INTO rotation_runs
-		(arn, id, version_id, kind, step, attempt, started_at, outcome, error_class, error, strategy)
+		(id, arn, version_id, kind, step, attempt, started_at, outcome, error_class, error, strategy)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', '', '', '')`,
-		r.arn, r.run, r.token, r.kind, r.step, r.attempt, sqldb.Millis(tx.Now))
+		u.String(), r.arn, r.token, r.kind, r.step, r.attempt, sqldb.Millis(tx.Now))
 	if err != nil {
-		return fmt.Errorf("recording a step's beginning: %w", err)
+		return "", fmt.Errorf("recording a step's beginning: %w", err)
 	}
-	return nil
+	return u.String(), nil
 }
 
-func endRun(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) error {
+func endRun(ctx context.Context, tx *sqldb.Tx, id string, o outcome) error {
 	result, errClass, text := "succeeded", "", ""
 	switch {
 	case o.interrupted:
@@ -84,9 +82,9 @@ func endRun(ctx context.Context, tx *sqldb.Tx, r *row, o outcome) error {
 	case o.err != nil:
 		result, errClass, text = "failed", class(o.err), shown(o.err)
 	}
-	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $3, outcome = $4, error_class = $5, error = $6, strategy = $7,
-			changed_at_micros = NULLIF($8, 0), exposure_micros = $9
-		WHERE arn = $1 AND id = $2`, r.arn, r.run, sqldb.Millis(tx.Now), result, errClass, text, o.answer.Strategy, o.answer.ChangedAtMicros, o.exposure)
+	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $2, outcome = $3, error_class = $4, error = $5, strategy = $6,
+			changed_at_micros = NULLIF($7, 0), exposure_micros = $8
+		WHERE id = $1`, id, sqldb.Millis(tx.Now), result, errClass, text, o.answer.Strategy, o.answer.ChangedAtMicros, o.exposure)
 	if err != nil {
 		return fmt.Errorf("recording a step's end: %w", err)
 	}
@@ -111,14 +109,24 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:min(len(text), maxError)], "")
 }
 
-// interrupt ends the record of a step whose worker is gone, as result.
-func (r *row) interrupt(ctx context.Context, tx *sqldb.Tx, result string) error {
-	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $3, outcome = $4 WHERE arn = $1 AND id = $2 AND outcome = 'running'`,
-		r.arn, r.run, sqldb.Millis(tx.Now), result)
+// interrupt ends the record of a step whose worker is gone.
+func interrupt(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, result string) error {
+	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $2, outcome = $3 WHERE arn = $1 AND outcome = 'running'`,
+		arn, sqldb.Millis(tx.Now), result)
 	if err != nil {
 		return fmt.Errorf("ending a record: %w", err)
 	}
 	return nil
+}
+
+func abandonRuns(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
+	return interrupt(ctx, tx, arn, "abandoned")
+}
+
+func interruptRuns(ctx context.Context, tx *sqldb.Tx) error {
+	_, err := tx.Exec(ctx, `UPDATE rotation_runs SET ended_at = $1, outcome = 'interrupted' WHERE outcome = 'running'`,
+		sqldb.Millis(tx.Now))
+	return err
 }
 
 // Runs returns the latest records of a secret, newest first.

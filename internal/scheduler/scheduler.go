@@ -33,8 +33,6 @@ const (
 	// leaseTime, so a worker has given up before another may claim its row.
 	stepTime  = 30 * time.Second
 	leaseTime = 60 * time.Second
-	// enoughLease is what must be left of a lease for one more step.
-	enoughLease = 45 * time.Second
 	// afterTrouble is the pause after a failure of the server's own database.
 	afterTrouble = 5 * time.Second
 	// longestSleep bounds a sleep: timers stand still while a machine is
@@ -186,7 +184,7 @@ func (s *Scheduler) claimRow(ctx context.Context, tx *sqldb.Tx, r *row) (*claim,
 			return nil, err
 		}
 	}
-	if err := r.interrupt(ctx, tx, "interrupted"); err != nil { // a lease ran out
+	if err := interrupt(ctx, tx, r.arn, "interrupted"); err != nil { // a lease ran out
 		return nil, err
 	}
 	r.epoch++
@@ -202,11 +200,12 @@ func (s *Scheduler) postpone(ctx context.Context, arn secret.ARN, why *fault.Fau
 			return err
 		}
 		begun := &row{arn: arn, function: r.function, strategy: r.strategy, kind: rotating, step: stepCreate, attempt: 1}
-		if err := beginRun(ctx, tx, begun); err != nil {
+		id, err := beginRun(ctx, tx, begun)
+		if err != nil {
 			return err
 		}
 		failure := &FunctionError{Type: "api", Message: why.Message}
-		if err := endRun(ctx, tx, begun, outcome{err: failure}); err != nil {
+		if err := endRun(ctx, tx, id, outcome{err: failure}); err != nil {
 			return err
 		}
 		s.noteFailed(tx, begun, failure)
@@ -260,19 +259,17 @@ func (s *Scheduler) unfinished(ctx context.Context, tx *sqldb.Tx, arn secret.ARN
 
 // beginStep leases the row for one step and notes its beginning.
 func (s *Scheduler) beginStep(ctx context.Context, tx *sqldb.Tx, r *row) (*claim, error) {
-	if left := r.leaseUntil.Sub(tx.Now); left < enoughLease || left > leaseTime {
-		until := tx.Now.Add(leaseTime)
-		r.leaseUntil, r.tryAt = until, until
-	}
-	err := beginRun(ctx, tx, r)
-	if err != nil {
-		return nil, err
-	}
+	until := tx.Now.Add(leaseTime)
+	r.leaseUntil, r.tryAt = until, until
 	if err := r.save(ctx, tx); err != nil {
 		return nil, err
 	}
+	run, err := beginRun(ctx, tx, r)
+	if err != nil {
+		return nil, err
+	}
 	c := &claim{arn: r.arn, epoch: r.epoch, kind: r.kind, token: r.token, step: r.step,
-		function: r.function, run: r.run}
+		function: r.function, run: run}
 	if c.step == stepCreate {
 		c.rejected, err = rejections(ctx, tx, c.arn)
 	}
@@ -283,6 +280,9 @@ func (s *Scheduler) beginStep(ctx context.Context, tx *sqldb.Tx, r *row) (*claim
 // a time, so no lease is anybody's.
 func (s *Scheduler) recover(ctx context.Context) error {
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		if err := interruptRuns(ctx, tx); err != nil {
+			return err
+		}
 		if err := dissolveQueues(ctx, tx); err != nil {
 			return err
 		}
@@ -306,9 +306,6 @@ func (s *Scheduler) recover(ctx context.Context) error {
 func (s *Scheduler) takeUp(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) error {
 	r, err := load(ctx, tx, arn)
 	if err != nil || r == nil {
-		return err
-	}
-	if err := r.interrupt(ctx, tx, "interrupted"); err != nil {
 		return err
 	}
 	return s.release(ctx, tx, r)

@@ -159,7 +159,7 @@ func (s *Scheduler) settle(ctx context.Context, c *claim, o outcome) (next *clai
 		if e := o.exposure; e != nil {
 			tx.OnCommit(func() { s.meter.Exposed(time.Duration(*e) * time.Microsecond) })
 		}
-		if err := endRun(ctx, tx, r, o); err != nil {
+		if err := endRun(ctx, tx, c.run, o); err != nil {
 			return err
 		}
 		next, err = s.advance(ctx, tx, r, o)
