@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -157,24 +156,18 @@ func (f *Function) retireOther(ctx context.Context, e Event, cur document) (Resu
 		return Result{}, err
 	}
 	if cur.masterARN != "" { // that AWSPREVIOUS is refused need not mean that no password is left
-		err := f.lockOut(ctx, cur, other)
-		if errors.Is(err, ErrNoUser) {
-			err = nil
-		}
-		return ended, explainUnless(err, "end the previous password")
+		return ended, explainUnless(f.lockOut(ctx, cur, other), "end the previous password")
 	}
 	alive, err := works(ctx, f.Engine, other.withPassword(prev.login.Password))
-	if err == nil && !alive {
-		return ended, nil
+	if err == nil && alive {
+		err = &Error{Class: ClassSecret, Err: errNoAdmin}
 	}
-	return Result{}, explain("ending the previous password", cmp.Or(err, error(&Error{Class: ClassSecret, Err: errNoAdmin})))
+	return ended, explainUnless(err, "end the previous password")
 }
 
-// lockOut sets a password that nobody knows, as the administrator.
+// lockOut sets a password that nobody knows, as the administrator. A user that is not
+// there is locked out.
 func (f *Function) lockOut(ctx context.Context, cur document, l Login) error {
-	if cur.masterARN == "" {
-		return &Error{Class: ClassSecret, Err: errNoAdmin}
-	}
 	admin, err := f.connectAdmin(ctx, cur)
 	if err != nil {
 		return err
@@ -184,7 +177,11 @@ func (f *Function) lockOut(ctx context.Context, cur document, l Login) error {
 	if err != nil {
 		return err
 	}
-	if err := admin.SetPassword(ctx, l.Username, password); err != nil {
+	err = admin.SetPassword(ctx, l.Username, password)
+	if errors.Is(err, ErrNoUser) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return dropOlder(ctx, admin, l.withPassword(password))

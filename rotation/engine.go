@@ -54,6 +54,11 @@ type SureDropper interface {
 // ErrNoUser is the reason why the password of a user cannot be set that is not there.
 var ErrNoUser = errors.New("the server has no user")
 
+// NoUser is ErrNoUser with its name, and what to do.
+func NoUser(name string) error {
+	return Errorf(ClassSecret, "%w %s: create it, or correct the key username of the secret", ErrNoUser, name)
+}
+
 // ErrNoDualPassword is the reason why a server or an account cannot have two
 // passwords, such as its version or its authentication plugin.
 var ErrNoDualPassword = errors.New("two passwords are not possible here")

@@ -69,7 +69,7 @@ func (s staging) check(token string) error {
 
 // read fetches the value of one version: by label, by id, or by both.
 func (f *Function) read(ctx context.Context, secretID, version, label string) (document, error) {
-	in := &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretID)}
+	in, what := &secretsmanager.GetSecretValueInput{SecretId: aws.String(secretID)}, cmp.Or(label, version)
 	if label != "" {
 		in.VersionStage = aws.String(label)
 	}
@@ -78,14 +78,14 @@ func (f *Function) read(ctx context.Context, secretID, version, label string) (d
 	}
 	out, err := f.Secrets.GetSecretValue(ctx, in)
 	if err != nil {
-		return document{}, Errorf(ClassAPI, "reading %s: %w", cmp.Or(label, version), err)
+		return document{}, Errorf(ClassAPI, "reading %s: %w", what, err)
 	}
 	if out.SecretString == nil {
-		return document{}, Errorf(ClassSecret, "the value of %s is binary; a rotation needs a SecretString that is a JSON object", label)
+		return document{}, Errorf(ClassSecret, "the value of %s is binary; a rotation needs a SecretString that is a JSON object", what)
 	}
 	d, err := parseDocument(*out.SecretString)
 	if err != nil {
-		return document{}, Errorf(ClassSecret, "reading %s: %w", label, err)
+		return document{}, Errorf(ClassSecret, "reading %s: %w", what, err)
 	}
 	if d.strategy == "" {
 		d.strategy = f.settings.strategy

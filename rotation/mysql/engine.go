@@ -247,7 +247,7 @@ func (c *conn) accounts(ctx context.Context, user, query string) ([]account, err
 		return nil, c.statementError(ctx, err, nil)
 	}
 	if len(found) == 0 {
-		return nil, rotation.Errorf(rotation.ClassSecret, "%w %s: create it, or correct the key username of the secret", rotation.ErrNoUser, user)
+		return nil, rotation.NoUser(user)
 	}
 	return found, nil
 }

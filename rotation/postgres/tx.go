@@ -139,7 +139,7 @@ func (s *session) needs(err error, user string) error {
 		return rotation.Errorf(rotation.ClassPolicy, "%w: %w", rotation.ErrRejected, err)
 	}
 	if isMissing(err) {
-		return rotation.Errorf(rotation.ClassSecret, "%w %s: create it, or correct the key username of the secret", rotation.ErrNoUser, user)
+		return rotation.NoUser(user)
 	}
 	if rotation.ClassOf(err) != rotation.ClassPrivilege {
 		return err

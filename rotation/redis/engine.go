@@ -252,7 +252,7 @@ func (s *session) look(ctx context.Context, name string) (user, error) {
 	}
 	members, _ := reply.([]any)
 	if members == nil {
-		return user{}, rotation.Errorf(rotation.ClassSecret, "%w %s: create it, or correct the key username of the secret", rotation.ErrNoUser, name)
+		return user{}, rotation.NoUser(name)
 	}
 	var u user
 	for i := 0; i+1 < len(members); i += 2 {

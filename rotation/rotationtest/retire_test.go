@@ -10,16 +10,24 @@ import (
 )
 
 func TestRetireWaitsForARunningRotation(t *testing.T) {
+	amidTheNext(t, func(t *testing.T, w *world, last string) {
+		if r := w.must("version-1", rotation.StepRetire); r.RetireAfterSeconds == 0 {
+			t.Errorf("after %q: retireSecret does not ask to come again", last)
+		}
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+	})
+}
+
+// amidTheNext tells a story at each point of the rotation that follows one with two
+// passwords, and then lets it go on to its end.
+func amidTheNext(t *testing.T, story func(t *testing.T, w *world, last string)) {
 	eachDual(t, func(t *testing.T, p dbserver.Product) {
 		for _, last := range []string{"", rotation.StepCreate, rotation.StepSet, rotation.StepTest} {
 			w := newWorld(t, p, privileged)
 			w.rotate("version-1")
 			w.store.begin(secretID, "version-2")
 			w.until("version-2", last)
-			if r := w.must("version-1", rotation.StepRetire); r.RetireAfterSeconds == 0 {
-				t.Errorf("after %q: retireSecret does not ask to come again", last)
-			}
-			w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+			story(t, w, last)
 			w.until("version-2", rotation.StepFinish)
 			w.want("AWSCURRENT and AWSPREVIOUS", true, w.login("AWSCURRENT").Password, w.login("AWSPREVIOUS").Password)
 		}
@@ -263,21 +271,13 @@ func (w *world) put(member string) {
 // TestRetireAfterACancelledRotation: CancelRotateSecret leaves AWSPENDING where it is, for
 // good if nobody takes it away. The rotation may be taken up again all the same.
 func TestRetireAfterACancelledRotation(t *testing.T) {
-	eachDual(t, func(t *testing.T, p dbserver.Product) {
-		for _, last := range []string{"", rotation.StepCreate, rotation.StepSet, rotation.StepTest} {
-			w := newWorld(t, p, privileged)
-			w.rotate("version-1")
-			w.store.begin(secretID, "version-2")
-			w.until("version-2", last)
-			w.store.secrets[secretID].disabled = true
-			if r := w.must("version-1", rotation.StepRetire); r.RetireAfterSeconds != 0 {
-				t.Errorf("after %q: retireSecret comes again after %d seconds", last, r.RetireAfterSeconds)
-			}
-			w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
-			w.want("the old password", false, w.first.Password)
-			w.store.secrets[secretID].disabled = false
-			w.until("version-2", rotation.StepFinish)
-			w.want("AWSCURRENT and AWSPREVIOUS", true, w.login("AWSCURRENT").Password, w.login("AWSPREVIOUS").Password)
+	amidTheNext(t, func(t *testing.T, w *world, last string) {
+		w.store.secrets[secretID].disabled = true
+		if r := w.must("version-1", rotation.StepRetire); r.RetireAfterSeconds != 0 {
+			t.Errorf("after %q: retireSecret comes again after %d seconds", last, r.RetireAfterSeconds)
 		}
+		w.want("AWSCURRENT", true, w.login("AWSCURRENT").Password)
+		w.want("the old password", false, w.first.Password)
+		w.store.secrets[secretID].disabled = false
 	})
 }
