@@ -56,7 +56,7 @@ func (s *Server) openFunctions() error {
 	}
 	builtIns := []lambdaapi.Function{
 		{Name: reservedFunctions + "mysql", Description: "Rotates a login of MySQL, MariaDB or Aurora MySQL.", Handler: s.rotate(mysql.Engine{})},
-		{Name: reservedFunctions + "postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.", Handler: s.rotate(postgres.Engine{})},
+		{Name: reservedFunctions + "postgres", Description: "Rotates a login of PostgreSQL or Aurora PostgreSQL.", Handler: s.rotate(postgres.Engine{Admissions: new(postgres.Admissions)})},
 		{Name: reservedFunctions + "redis", Description: "Rotates a user of Redis or Valkey.", Handler: s.rotate(redis.Engine{})},
 		{Name: managedFunction, Internal: true, Description: "Rotates the password of a master user that RDS manages.", Handler: s.rotateManaged},
 	}

@@ -25,6 +25,9 @@ type Engine struct {
 	// ConnectTimeout bounds name look-up, connection, TLS and login together;
 	// 0 is 5 seconds.
 	ConnectTimeout time.Duration
+	// Admissions may be nil: then a server is asked before each change by an
+	// administrator how it would let the role in.
+	Admissions *Admissions
 }
 
 const (
@@ -52,7 +55,7 @@ func (e Engine) Connect(ctx context.Context, l rotation.Login) (rotation.Session
 	if err != nil {
 		return nil, loginError(ctx, err, l)
 	}
-	s := &session{conn: c, login: l, timeout: e.timeout(), iterations: iterations(c)}
+	s := &session{conn: c, login: l, timeout: e.timeout(), admissions: e.Admissions, iterations: iterations(c)}
 	if err := s.settle(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
@@ -116,6 +119,7 @@ type session struct {
 	login   rotation.Login
 	timeout time.Duration // bounds another connection
 
+	admissions *Admissions
 	iterations int // of a verifier
 	// withheld is the server's warning about a GRANT that had no effect.
 	withheld string

@@ -105,8 +105,25 @@ func (s *session) admits(ctx context.Context, user string) error {
 	if err := s.lasting(ctx, user); err != nil {
 		return err
 	}
+	rules, err := s.rules(ctx, user)
+	if err != nil {
+		return err
+	}
 	l := s.login
 	l.Username, l.Password = user, ""
+	if s.admissions.holds(l, rules) {
+		return nil
+	}
+	if err := s.asks(ctx, l); err != nil {
+		return err
+	}
+	s.admissions.note(l, rules)
+	return nil
+}
+
+// asks refuses a login that the server would not check by the password that ALTER
+// ROLE sets.
+func (s *session) asks(ctx context.Context, l rotation.Login) error {
 	cfg, err := config(l)
 	if err != nil {
 		return err

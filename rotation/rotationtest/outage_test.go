@@ -65,6 +65,13 @@ func (o *outage) revive() {
 	o.conns = nil
 }
 
+// connections counts those since revive.
+func (o *outage) connections() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.conns) / 2 // each has two ends
+}
+
 // secrets is Secrets Manager as the process sees it.
 type secrets struct {
 	rotation.Secrets

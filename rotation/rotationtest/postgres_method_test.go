@@ -48,8 +48,53 @@ func TestPostgresMethods(t *testing.T) {
 	}
 }
 
+// TestPostgresAsksOnce: a server that has let a role in by its password is not asked
+// before the next change.
+func TestPostgresAsksOnce(t *testing.T) {
+	w := newWorld(t, dbserver.Postgres, plain)
+	w.addAdmin(w.admin.User, w.admin.Password)
+	var connections []int
+	for _, version := range []string{"version-1", "version-2", "version-3"} {
+		w.outage.revive()
+		w.rotate(version)
+		connections = append(connections, w.outage.connections())
+	}
+	if first := connections[0]; connections[1] != first-1 || connections[2] != first-1 {
+		t.Errorf("the rotations took %d connections, want one less after the first", connections)
+	}
+}
+
+// TestPostgresAsksAgain: what may change the answer is noticed.
+func TestPostgresAsksAgain(t *testing.T) {
+	h := newHost(t, dbserver.Postgres)
+	const elsewhere = "Radius_1aA"
+	h.sql("CREATE ROLE outsiders; CREATE ROLE contractors; GRANT outsiders TO contractors")
+	for _, tc := range []struct {
+		name, line string
+		change     func()
+	}{
+		{"pg_hba.conf", "host all all ::1/128 scram-sha-256", func() { h.setRule(radius(t, elsewhere)) }},
+		{"a role of a role", "host all +outsiders 127.0.0.1/32 " + radius(t, elsewhere), func() { h.sql("GRANT contractors TO app") }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h.setLine(tc.line)
+			w := h.secretOf(t, h.first.Password, true, true)
+			for _, version := range []string{"earlier-1", "earlier-2"} { // of which the latter need not ask
+				w.rotate(version)
+			}
+			tc.change()
+			w.keepsAway(rotation.ClassPolicy, "checked elsewhere")
+		})
+	}
+}
+
 // setRule puts a line for the account in front of the others of pg_hba.conf.
 func (h *host) setRule(method string) {
+	h.t.Helper()
+	h.setLine("host all app 127.0.0.1/32 " + method)
+}
+
+func (h *host) setLine(line string) {
 	h.t.Helper()
 	path := h.path("server/data/pg_hba.conf")
 	rules, err := os.ReadFile(path)
@@ -58,8 +103,7 @@ func (h *host) setRule(method string) {
 	if _, rest, found := strings.Cut(string(rules), mark); found {
 		rules = []byte(rest)
 	}
-	line := "host all app 127.0.0.1/32 " + method + "\n"
-	h.check(os.WriteFile(path, []byte(line+mark+string(rules)), 0o600))
+	h.check(os.WriteFile(path, []byte(line+"\n"+mark+string(rules)), 0o600))
 	h.reload()
 }
 

@@ -61,7 +61,7 @@ func newWorld(t *testing.T, p dbserver.Product, kind accountKind, extra ...strin
 func engineOf(p dbserver.Product) rotation.Engine {
 	switch p {
 	case dbserver.Postgres:
-		return postgres.Engine{}
+		return postgres.Engine{Admissions: new(postgres.Admissions)}
 	case dbserver.Redis:
 		return redis.Engine{}
 	}
