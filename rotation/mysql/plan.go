@@ -43,9 +43,11 @@ func (m *mysql) Explain(ctx context.Context, user, strategy string) (rotation.Ex
 
 func (m *mysql) explainOwn(x *rotation.Explanation, grants privileges, strategy string) {
 	if strategy == rotation.StrategyDualPassword {
+		retaining := "ALTER USER USER() IDENTIFIED BY " + hiddenPassword + " REPLACE " + hiddenPassword + " RETAIN CURRENT PASSWORD"
 		x.Lacks = append(x.Lacks, grants.lacking(m.self, "APPLICATION_PASSWORD_ADMIN")...)
 		x.Statements = []rotation.Statement{
-			{Step: rotation.StepSet, Text: "ALTER USER USER() IDENTIFIED BY " + hiddenPassword + " REPLACE " + hiddenPassword + " RETAIN CURRENT PASSWORD"},
+			{Step: rotation.StepSet, Text: retaining},
+			{Step: rotation.StepRetire, Text: retaining}, // see dropSurely
 			{Step: rotation.StepRetire, Text: "ALTER USER USER() DISCARD OLD PASSWORD"},
 		}
 		return
