@@ -17,10 +17,12 @@ type UserCopier interface {
 	CopyUser(ctx context.Context, from Login, to string) error
 }
 
-// CopyTrier is the ability of some sessions to find out what CopyUser would answer.
-type CopyTrier interface {
-	// TryCopyUser does what CopyUser does and undoes it before anybody sees it.
-	TryCopyUser(ctx context.Context, from Login, to string) error
+// CopyExplainer is the ability of some sessions to tell what CopyUser would do.
+type CopyExplainer interface {
+	// ExplainCopy returns the statements by which the user to would get what the user
+	// of from has, and a new password; Redacted stands for passwords. It changes
+	// nothing. Its error is what CopyUser would answer, as far as that can be known.
+	ExplainCopy(ctx context.Context, from Login, to string) ([]string, error)
 }
 
 // RightsReader is the ability of some sessions to tell what a user may do.

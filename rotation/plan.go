@@ -115,7 +115,7 @@ func (f *Function) planOf(ctx context.Context, cur document) (*Plan, error) {
 	}
 	err = p.explain(ctx, x)
 	if err == nil {
-		err = p.tryTurns(ctx, session, cur)
+		err = p.explainTurns(ctx, session, cur)
 	}
 	if err != nil {
 		return nil, explain("asking "+cur.login.Address(0)+" what a rotation would do", err)
@@ -190,21 +190,20 @@ func (p *Plan) explain(ctx context.Context, x Explainer) error {
 	return err
 }
 
-// explainAsked explains the strategy that the secret asks for. What a strategy
-// with more than one user does depends on what the user may do: only a
-// rehearsal shows it.
+// explainAsked explains the strategy that the secret asks for. What AlternatingUsers
+// does is explainTurns's to tell.
 func (p *Plan) explainAsked(ctx context.Context, x Explainer) (Explanation, error) {
 	if p.Asked == StrategySingleUser || p.Asked == StrategyDualPassword {
 		return x.Explain(ctx, p.Username, p.Asked)
 	}
 	said, err := x.Explain(ctx, p.Username, StrategySingleUser)
-	said.Statements = []Statement{{StepSet, "the rights of the user are copied to the other user, then that one's password is set"}}
+	said.Statements = nil
 	return said, err
 }
 
-// tryTurns finds out whether a second user can be made of the first, as far as that can be
-// known before.
-func (p *Plan) tryTurns(ctx context.Context, session Session, cur document) error {
+// explainTurns finds out how a second user is made of the first, and whether it can be,
+// as far as that can be known before.
+func (p *Plan) explainTurns(ctx context.Context, session Session, cur document) error {
 	if p.Strategy != StrategyAlternatingUsers {
 		return nil
 	}
@@ -213,12 +212,20 @@ func (p *Plan) tryTurns(ctx context.Context, session Session, cur document) erro
 		return nil
 	}
 	other, err := OtherUser(cur.login)
-	if trier, ok := session.(CopyTrier); ok && err == nil {
-		err = trier.TryCopyUser(ctx, cur.login, other)
+	if x, ok := session.(CopyExplainer); ok && err == nil {
+		err = p.explainCopy(ctx, x, cur.login, other)
 	}
 	if slices.Contains([]Class{ClassPolicy, ClassPrivilege, ClassSecret, ClassDatabase}, ClassOf(err)) {
 		p.Obstacles = append(p.Obstacles, err.Error())
 		return nil
+	}
+	return err
+}
+
+func (p *Plan) explainCopy(ctx context.Context, x CopyExplainer, from Login, to string) error {
+	statements, err := x.ExplainCopy(ctx, from, to)
+	for _, text := range statements {
+		p.Statements = append(p.Statements, Statement{StepSet, text})
 	}
 	return err
 }

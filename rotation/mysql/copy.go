@@ -24,6 +24,8 @@ type product interface {
 	suit(ctx context.Context, have, want row) error
 	// setDefaultRoles replaces them.
 	setDefaultRoles(ctx context.Context, a account, roles []string) error
+	// setCopies sets a new password for all rows of a user.
+	setCopies(ctx context.Context, rows []row, password string) error
 }
 
 // row is what mysql.user and SHOW GRANTS say about one user@host.
@@ -58,6 +60,15 @@ func (o options) lines() (lines []string) {
 	return lines
 }
 
+// anew is the row a as it would be made for r.
+func (r row) anew(a account) *row {
+	made := &row{account: a, plugin: r.plugin}
+	if r.options.lines() == nil {
+		made.options = r.options
+	}
+	return made
+}
+
 // attempts bounds how often a row is read and levelled: some grants show an
 // effect on others.
 const attempts = 3
@@ -87,6 +98,49 @@ func (c *conn) copyUser(ctx context.Context, p product, hosts, from, to string) 
 	return c.dropRows(ctx, p, want, to)
 }
 
+// explainCopy is ExplainCopy for both products.
+func (c *conn) explainCopy(ctx context.Context, p product, hosts, from, to string) ([]string, error) {
+	return c.notes(func() error {
+		if err := c.copyUser(ctx, p, hosts, from, to); err != nil {
+			return err
+		}
+		rows, err := c.readRows(ctx, p, from)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			rows[i].user = to
+		}
+		return p.setCopies(ctx, rows, "")
+	})
+}
+
+// notes has an act note the statements that it would send.
+func (c *conn) notes(act func() error) (noted []string, err error) {
+	c.noted = &noted
+	defer func() { c.noted = nil }()
+	err = act()
+	return noted, err
+}
+
+// told is a statement as a plan shows it: with the names of accounts, which stand beside
+// an @, and without passwords.
+func told(statement string, args []any) string {
+	if len(args) == 0 {
+		return statement
+	}
+	parts := strings.Split(statement, "?")
+	text := parts[0]
+	for i, arg := range args {
+		shown := rotation.Redacted
+		if strings.HasPrefix(parts[i+1], "@") || strings.HasSuffix(parts[i], "@") {
+			shown = literal(fmt.Sprint(arg))
+		}
+		text += shown + parts[i+1]
+	}
+	return text
+}
+
 // readRows reads under a known SQL mode, on which the quoting depends.
 func (c *conn) readRows(ctx context.Context, p product, user string) ([]row, error) {
 	_, maria := p.(*mariadb)
@@ -94,7 +148,7 @@ func (c *conn) readRows(ctx context.Context, p product, user string) ([]row, err
 	if maria {
 		mode = "'NO_AUTO_CREATE_USER'" // a GRANT must not make a user
 	}
-	if err := c.exec(ctx, "SET SESSION sql_mode = "+mode+", sql_quote_show_create = 1"); err != nil {
+	if err := c.execOnce(ctx, "SET SESSION sql_mode = "+mode+", sql_quote_show_create = 1", nil); err != nil {
 		return nil, err
 	}
 	all, err := p.read(ctx, user)
@@ -167,10 +221,13 @@ func (c *conn) makeRow(ctx context.Context, p product, want row, a account) erro
 			if err := c.needs(p.make(ctx, a, want), "creating the user "+a.String(), "CREATE USER"); err != nil {
 				return err
 			}
-			continue
+			if c.noted == nil {
+				continue
+			}
+			have = want.anew(a)
 		}
 		equal, err := c.levelRow(ctx, p, *have, want)
-		if equal || err != nil {
+		if equal || err != nil || c.noted != nil {
 			return err
 		}
 	}

@@ -10,13 +10,27 @@ import (
 )
 
 var (
-	_ rotation.UserCopier   = (*mariadb)(nil)
-	_ rotation.RightsReader = (*mariadb)(nil)
+	_ rotation.UserCopier    = (*mariadb)(nil)
+	_ rotation.CopyExplainer = (*mariadb)(nil)
+	_ rotation.RightsReader  = (*mariadb)(nil)
 )
 
 // CopyUser implements rotation.UserCopier.
 func (m *mariadb) CopyUser(ctx context.Context, from rotation.Login, to string) error {
 	return m.copyUser(ctx, m, hostsOfMaria, from.Username, to)
+}
+
+// ExplainCopy implements rotation.CopyExplainer.
+func (m *mariadb) ExplainCopy(ctx context.Context, from rotation.Login, to string) ([]string, error) {
+	return m.explainCopy(ctx, m, hostsOfMaria, from.Username, to)
+}
+
+func (m *mariadb) setCopies(ctx context.Context, rows []row, password string) error {
+	var all []identity
+	for _, r := range rows {
+		all = append(all, identity{r.account, by(strings.Split(r.plugin, orPlugin), password)})
+	}
+	return m.identify(ctx, all...)
 }
 
 // Rights implements rotation.RightsReader.

@@ -10,8 +10,9 @@ import (
 )
 
 var (
-	_ rotation.UserCopier   = (*mysql)(nil)
-	_ rotation.RightsReader = (*mysql)(nil)
+	_ rotation.UserCopier    = (*mysql)(nil)
+	_ rotation.CopyExplainer = (*mysql)(nil)
+	_ rotation.RightsReader  = (*mysql)(nil)
 )
 
 // CopyUser implements rotation.UserCopier.
@@ -20,6 +21,19 @@ func (m *mysql) CopyUser(ctx context.Context, from rotation.Login, to string) er
 		return err
 	}
 	return m.unblock(ctx, to)
+}
+
+// ExplainCopy implements rotation.CopyExplainer.
+func (m *mysql) ExplainCopy(ctx context.Context, from rotation.Login, to string) ([]string, error) {
+	return m.explainCopy(ctx, m, hostsOf, from.Username, to)
+}
+
+func (m *mysql) setCopies(ctx context.Context, rows []row, password string) error {
+	var all []account
+	for _, r := range rows {
+		all = append(all, r.account)
+	}
+	return m.setRows(ctx, all, password)
 }
 
 // unblock forgets refused logins (FAILED_LOGIN_ATTEMPTS), which a new password does not;

@@ -43,13 +43,17 @@ func (m *mysql) SetPassword(ctx context.Context, user, password string) error {
 	if err := m.admits(ctx, user); err != nil {
 		return err
 	}
-	// One statement changes all rows or none.
+	return m.setRows(ctx, rows, password)
+}
+
+// setRows changes all rows by one statement, or none.
+func (m *mysql) setRows(ctx context.Context, rows []account, password string) error {
 	var args []any
 	for _, a := range rows {
 		args = append(args, a.user, a.host, password)
 	}
-	err = m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?"+strings.Repeat(", ?@? IDENTIFIED BY ?", len(rows)-1), args...)
-	return m.needs(err, "changing the password of "+user, "CREATE USER")
+	err := m.exec(ctx, "ALTER USER ?@? IDENTIFIED BY ?"+strings.Repeat(", ?@? IDENTIFIED BY ?", len(rows)-1), args...)
+	return m.needs(err, "changing the password of "+rows[0].user, "CREATE USER")
 }
 
 // setOwn needs no privilege. It gives the current password only to accounts
@@ -234,6 +238,9 @@ func (m *mysql) noDual(err error, doing, grant string) error {
 // between two statements. It ends with the connection at the latest, which may
 // outlive the step of ctx.
 func (c *conn) lock(ctx context.Context, user string) (unlock func(), err error) {
+	if c.noted != nil {
+		return func() {}, nil
+	}
 	name := lockOf(user)
 	var got *int
 	err = c.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", name, lockSecond).Scan(&got)

@@ -170,6 +170,8 @@ type conn struct {
 
 	readOnly bool // the server, at the login or the last look at another's accounts
 	bounded  bool // see bound
+
+	noted *[]string // where statements of exec go in place of the server; nil: they are sent
 }
 
 func (c *conn) isMariaDB() bool { return strings.Contains(strings.ToLower(c.version), "mariadb") }
@@ -184,6 +186,10 @@ func (c *conn) Close() error {
 // exec runs a statement. Its arguments are names and passwords: they are taken
 // out of the server's error text.
 func (c *conn) exec(ctx context.Context, statement string, args ...any) error {
+	if c.noted != nil {
+		*c.noted = append(*c.noted, told(statement, args))
+		return nil
+	}
 	if err := c.bound(ctx); err != nil {
 		return err
 	}

@@ -41,6 +41,13 @@ func (m *mariadb) SetPassword(ctx context.Context, user, password string) error 
 	if err := m.admits(ctx, user); err != nil {
 		return err
 	}
+	return m.setRows(ctx, rows, password)
+}
+
+// setRows changes all rows by one statement, so that a crash of this process cannot
+// stop in between. It replaces whole lists: SET PASSWORD changes the first alternative
+// alone.
+func (m *mariadb) setRows(ctx context.Context, rows []account, password string) error {
 	var all []identity
 	for _, a := range rows {
 		list, err := m.alternatives(ctx, a)
@@ -52,9 +59,6 @@ func (m *mariadb) SetPassword(ctx context.Context, user, password string) error 
 		}
 		all = append(all, identity{a, by(pluginsOf(list), password)})
 	}
-	// One statement changes all rows, so a crash of this process cannot stop
-	// in between. It replaces whole lists: SET PASSWORD changes the first
-	// alternative alone.
 	return m.identify(ctx, all...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,9 +36,7 @@ func (m *mysql) Explain(ctx context.Context, user, strategy string) (rotation.Ex
 		return x, err
 	}
 	x.Lacks = append(x.Lacks, grants.lacking(m.self, "CREATE USER")...)
-	for _, a := range rows {
-		m.explainOther(&x, a, strategy)
-	}
+	x.Statements = otherStatements(rows, strategy)
 	return x, nil
 }
 
@@ -55,15 +54,24 @@ func (m *mysql) explainOwn(x *rotation.Explanation, grants privileges, strategy 
 	x.Statements = []rotation.Statement{{Step: rotation.StepSet, Text: "ALTER USER USER() IDENTIFIED BY " + hiddenPassword}}
 }
 
-func (m *mysql) explainOther(x *rotation.Explanation, a account, strategy string) {
-	set := fmt.Sprintf("ALTER USER %s IDENTIFIED BY %s", a, hiddenPassword)
+// otherStatements are those for the rows of another user, each for all of them.
+func otherStatements(rows []account, strategy string) []rotation.Statement {
 	if strategy != rotation.StrategyDualPassword {
-		x.Statements = append(x.Statements, rotation.Statement{Step: rotation.StepSet, Text: set})
-		return
+		return []rotation.Statement{{Step: rotation.StepSet, Text: alterUser(rows, "IDENTIFIED BY "+hiddenPassword)}}
 	}
-	x.Statements = append(x.Statements,
-		rotation.Statement{Step: rotation.StepSet, Text: set + " RETAIN CURRENT PASSWORD"},
-		rotation.Statement{Step: rotation.StepRetire, Text: fmt.Sprintf("ALTER USER %s DISCARD OLD PASSWORD", a)})
+	return []rotation.Statement{
+		{Step: rotation.StepSet, Text: alterUser(rows, "IDENTIFIED BY "+hiddenPassword+" RETAIN CURRENT PASSWORD")},
+		{Step: rotation.StepRetire, Text: alterUser(rows, "DISCARD OLD PASSWORD")},
+	}
+}
+
+// alterUser is a statement that says the same of each row.
+func alterUser(rows []account, clause string) string {
+	var clauses []string
+	for _, a := range rows {
+		clauses = append(clauses, a.String()+" "+clause)
+	}
+	return "ALTER USER " + strings.Join(clauses, ", ")
 }
 
 // Explain implements rotation.Explainer.
@@ -94,38 +102,37 @@ func (m *mariadb) Explain(ctx context.Context, user, strategy string) (rotation.
 			return x, err
 		}
 	}
-	readable := m.readable
 	if dual {
-		readable = m.mayHaveTwo
+		err = m.explainTwo(ctx, &x, rows)
+		return x, err
 	}
-	for _, a := range rows {
-		if err := readable(ctx, a); err != nil {
-			if err := x.Refuse(err); err != nil {
-				return x, err
-			}
-		}
-		x.Statements = append(x.Statements, m.statements(a, dual)...)
-	}
-	return x, nil
+	set, err := m.notes(func() error { return m.setRows(ctx, rows, "") })
+	x.Statements = during(rotation.StepSet, set)
+	err = x.Refuse(err)
+	return x, err
 }
 
-func (m *mariadb) readable(ctx context.Context, a account) error {
-	_, err := m.alternatives(ctx, a)
+func (m *mariadb) explainTwo(ctx context.Context, x *rotation.Explanation, rows []account) error {
+	for _, a := range rows {
+		if err := x.Refuse(m.mayHaveTwo(ctx, a)); err != nil {
+			return err
+		}
+	}
+	set, err := m.notes(func() error { return m.addTo(ctx, rows, "", "") })
+	if err != nil {
+		return err
+	}
+	retire, err := m.notes(func() error { return m.identify(ctx, alone(rows, "")...) })
+	x.Statements = slices.Concat(during(rotation.StepSet, set), during(rotation.StepRetire, retire))
 	return err
 }
 
-func (m *mariadb) statements(a account, dual bool) []rotation.Statement {
-	via := fmt.Sprintf("ALTER USER %s IDENTIFIED VIA %s USING %s", a, native, hiddenPassword)
-	switch {
-	case dual:
-		return []rotation.Statement{
-			{Step: rotation.StepSet, Text: via + " OR " + native + " USING " + hiddenPassword},
-			{Step: rotation.StepRetire, Text: via},
-		}
-	case a == m.self:
-		return []rotation.Statement{{Step: rotation.StepSet, Text: "SET PASSWORD = " + hiddenPassword}}
+// during is the statements of a step.
+func during(step string, texts []string) (all []rotation.Statement) {
+	for _, text := range texts {
+		all = append(all, rotation.Statement{Step: step, Text: text})
 	}
-	return []rotation.Statement{{Step: rotation.StepSet, Text: fmt.Sprintf("SET PASSWORD FOR %s = %s", a, hiddenPassword)}}
+	return all
 }
 
 // survey finds what does not depend on the strategy.

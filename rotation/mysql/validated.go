@@ -66,16 +66,15 @@ func (m *mariadb) create(ctx context.Context, i identity) error {
 // a history knows it. That is found out first, by setting it alone, which changes nothing
 // and leaves the new one out of the history.
 func (m *mariadb) addTo(ctx context.Context, rows []account, password, keep string) error {
-	var alone, both []identity
+	var both []identity
 	for _, a := range rows {
-		alone = append(alone, identity{a, []way{{native, keep}}})
 		both = append(both, identity{a, []way{{native, password}, {native, keep}}})
 	}
 	err := m.give(ctx, "ALTER USER", hashed, both...)
 	if !isStrict(err) {
 		return err
 	}
-	err = m.give(ctx, "ALTER USER", inClear, alone...)
+	err = m.give(ctx, "ALTER USER", inClear, alone(rows, keep)...)
 	if errors.Is(err, rotation.ErrRejected) {
 		return rotation.Errorf(rotation.ClassPolicy, "the server's password validation refuses the password of AWSCURRENT beside a new one (%v): %w", err, rotation.ErrNoDualPassword)
 	}
@@ -83,6 +82,14 @@ func (m *mariadb) addTo(ctx context.Context, rows []account, password, keep stri
 		return err
 	}
 	return m.give(ctx, "ALTER USER", inClear, both...)
+}
+
+// alone is the rows with one password.
+func alone(rows []account, password string) (all []identity) {
+	for _, a := range rows {
+		all = append(all, identity{a, []way{{native, password}}})
+	}
+	return all
 }
 
 // give is one statement for all rows.

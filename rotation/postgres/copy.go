@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	_ rotation.UserCopier = (*session)(nil)
-	_ rotation.CopyTrier  = (*session)(nil)
+	_ rotation.UserCopier    = (*session)(nil)
+	_ rotation.CopyExplainer = (*session)(nil)
 )
 
 // CopyUser implements rotation.UserCopier. All of it is one transaction.
@@ -26,13 +26,14 @@ func (s *session) CopyUser(ctx context.Context, from rotation.Login, to string) 
 // errTried ends the transaction of a trial.
 var errTried = errors.New("it was a trial")
 
-// TryCopyUser implements rotation.CopyTrier, by a ROLLBACK.
-func (s *session) TryCopyUser(ctx context.Context, from rotation.Login, to string) error {
+// ExplainCopy implements rotation.CopyExplainer: it does all of it, and ends it by a
+// ROLLBACK.
+func (s *session) ExplainCopy(ctx context.Context, from rotation.Login, to string) ([]string, error) {
 	err := s.inTransaction(ctx, baseOf(to), func() error { return cmp.Or(s.copying(ctx, from, to)(), errTried) })
-	if errors.Is(err, errTried) {
-		return nil
+	if !errors.Is(err, errTried) {
+		return nil, err
 	}
-	return err
+	return append(s.ran, settingPassword(to)), nil
 }
 
 func (s *session) copying(ctx context.Context, from rotation.Login, to string) func() error {
@@ -63,6 +64,7 @@ func (s *session) copying(ctx context.Context, from rotation.Login, to string) f
 func (s *session) inTransaction(ctx context.Context, pair string, act func() error) error {
 	begin := begin + "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10s'; SET LOCAL search_path = pg_catalog; " +
 		"SELECT pg_advisory_xact_lock(hashtextextended(" + literal("keyturn:"+pair) + ", 0))"
+	s.ran = nil
 	err := s.exec(ctx, begin)
 	if err == nil {
 		err = act()
@@ -298,6 +300,7 @@ func (s *session) run(ctx context.Context, statements []string) error {
 		if err := s.exec(ctx, each); err != nil {
 			return s.lacks(err, each)
 		}
+		s.ran = append(s.ran, redacted(each))
 		if s.withheld != "" {
 			return rotation.Errorf(rotation.ClassPrivilege, "%s: the server has given nothing, %q; the object's owner, or a superuser, must do that", each, s.withheld)
 		}

@@ -123,6 +123,8 @@ type session struct {
 	iterations int // of a verifier
 	// withheld is the server's warning about a GRANT that had no effect.
 	withheld string
+	// ran are the statements of a copy, without passwords.
+	ran []string
 }
 
 // SetPassword implements rotation.Session. One simple query holds the whole

@@ -12,9 +12,7 @@ import (
 
 // Explain implements rotation.Explainer.
 func (s *session) Explain(ctx context.Context, user, strategy string) (rotation.Explanation, error) {
-	role := pgx.Identifier{user}.Sanitize()
-	x := rotation.Explanation{Statements: []rotation.Statement{{Step: rotation.StepSet,
-		Text: begin + "ALTER ROLE " + role + " PASSWORD " + rotation.Redacted + "; COMMIT"}}}
+	x := rotation.Explanation{Statements: []rotation.Statement{{Step: rotation.StepSet, Text: settingPassword(user)}}}
 	if strategy == rotation.StrategyDualPassword {
 		x.Impossible = "a role of PostgreSQL has one password"
 	}
@@ -35,6 +33,11 @@ func (s *session) Explain(ctx context.Context, user, strategy string) (rotation.
 	var err error
 	x.Sessions, err = s.sessions(ctx, user)
 	return x, err
+}
+
+// settingPassword is SetPassword's statement, as a plan shows it.
+func settingPassword(user string) string {
+	return begin + "ALTER ROLE " + quoted(user) + " PASSWORD " + rotation.Redacted + "; COMMIT"
 }
 
 func (s *session) survey(ctx context.Context, x *rotation.Explanation) error {

@@ -211,24 +211,6 @@ func TestNoClearTextInTheGeneralLog(t *testing.T) {
 	})
 }
 
-// TestPlanNamesEachStatement compares what a plan tells with what the server is sent.
-func TestPlanNamesEachStatement(t *testing.T) {
-	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
-		w := newWorld(t, p, privileged)
-		told := w.must("", rotation.StepPlan).Plan.Statements
-		w.sql("SET GLOBAL log_output = 'TABLE'")
-		w.sql("SET GLOBAL general_log = ON")
-		t.Cleanup(func() { w.sql("SET GLOBAL general_log = OFF"); w.sql("TRUNCATE mysql.general_log") })
-		w.rotate("version-1")
-		w.must("version-1", rotation.StepRetire)
-		var sent int
-		w.ask("SELECT COUNT(*) FROM mysql.general_log WHERE argument LIKE 'ALTER USER%'", &sent)
-		if sent != len(told) {
-			t.Errorf("the server was sent %d statements, the plan tells of %v", sent, told)
-		}
-	})
-}
-
 // TestPostgresRoleSet: a login role that acts as an owner role changes its own
 // password all the same, and gets a SCRAM verifier.
 func TestPostgresRoleSet(t *testing.T) {

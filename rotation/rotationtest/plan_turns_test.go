@@ -38,3 +38,21 @@ func TestPlanOfAlternatingUsersWithoutAdmin(t *testing.T) {
 		t.Errorf("in the way stands %v", x.Obstacles)
 	}
 }
+
+// TestPlanOfTurnsNamesStatements: PostgreSQL does all that it tells of, and then undoes it.
+func TestPlanOfTurnsNamesStatements(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	w.sql("ALTER ROLE %s CONNECTION LIMIT 20", w.first.Username)
+	all := fmt.Sprint(w.plan(rotation.StepPlan).Statements)
+	for _, text := range []string{`ALTER ROLE "APP" RENAME TO "APP_owner"`, `CREATE ROLE "APP_clone" LOGIN`, `ALTER ROLE "APP_clone" PASSWORD [redacted]`} {
+		if text = strings.ReplaceAll(text, "APP", w.first.Username); !strings.Contains(all, text) {
+			t.Errorf("the plan tells of no %s: %s", text, all)
+		}
+	}
+	if strings.Contains(all, "SCRAM") {
+		t.Error("the plan holds a verifier")
+	}
+	if r := w.rights(w.clone()); len(r) > 0 {
+		t.Errorf("something was made: %v", r)
+	}
+}
