@@ -30,14 +30,15 @@ func unlabelled(runs []keyturnapi.RotationRun, logins []rotation.LoginProof) str
 	return ""
 }
 
-// unlabelledText says how such a version becomes one that can be repaired.
-func (r *repairer) unlabelledText() string {
+// unlabelledText says how such a version becomes one that can be repaired, while
+// AWSPENDING is on the version pending, or on none.
+func (r *repairer) unlabelledText(pending string) string {
 	if r.UnlabelledVersionID == "" {
 		return ""
 	}
 	from := ""
-	if r.PendingVersionID != "" {
-		from = " --remove-from-version-id " + r.PendingVersionID
+	if pending != "" {
+		from = " --remove-from-version-id " + pending
 	}
 	return fmt.Sprintf("The database may still have the password of version %[1]s, which has no label. To try it, give it AWSPENDING and repair again:\n"+
 		"  aws secretsmanager update-secret-version-stage --secret-id %[2]s --version-stage AWSPENDING --move-to-version-id %[1]s%[3]s\n", r.UnlabelledVersionID, r.ARN, from)

@@ -105,6 +105,7 @@ func (a *app) repair(ctx context.Context, name string, flags repairFlags) error 
 		fmt.Fprintln(a.stderr, r.text())
 	}
 	if !flags.yes {
+		fmt.Fprint(a.stderr, r.unlabelledText(r.PendingVersionID))
 		ok, err := a.confirm(ctx, "Go on?")
 		if err != nil {
 			return err
@@ -199,6 +200,10 @@ func (r *repairer) rotate(ctx context.Context, version *string) error {
 	w.since = r.newest
 	err = r.app.waitFor(ctx, w)
 	r.VersionID = w.version
+	if failure, ok := errors.AsType[guided](err); ok && failure.code == exitRotationFailed {
+		failure.hint += strings.TrimRight("\n"+r.unlabelledText(w.version), "\n")
+		return failure
+	}
 	return err
 }
 
@@ -240,7 +245,7 @@ func (r *repairer) text() string {
 	if strings.Contains(deed, "%s") {
 		deed = fmt.Sprintf(deed, r.PendingVersionID)
 	}
-	return text + r.Why + "\n" + r.unlabelledText() + deed
+	return text + r.Why + "\n" + deed
 }
 
 func (r *repairer) write() error {
@@ -251,7 +256,7 @@ func (r *repairer) write() error {
 	case !r.Done && r.Action == repairNothing:
 		return a.println(r.text())
 	case !r.Done:
-		return a.println(r.text() + "\nNothing was changed (--dry-run).")
+		return a.println(r.text() + "\n" + r.unlabelledText(r.PendingVersionID) + "Nothing was changed (--dry-run).")
 	case r.Action == repairDrop:
 		return a.println("repaired", r.Name+": AWSPENDING is off version", r.PendingVersionID)
 	}
