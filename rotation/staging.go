@@ -133,7 +133,7 @@ func samePlace(cur, pend document) error {
 	}
 	if pend.login.Password == "" || !want.samePlace(pend.login) {
 		return Errorf(ClassSecret, "the pending value is not the login that follows AWSCURRENT: it names another user or server, or the strategy has changed since it was made; "+
-			"nothing was sent to it. Remove the label AWSPENDING by UpdateSecretVersionStage and rotate again")
+			"nothing was sent to it. \"keyturn rotation repair\" begins anew, as does removing the label AWSPENDING by UpdateSecretVersionStage and rotating again")
 	}
 	return nil
 }

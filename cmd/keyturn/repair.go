@@ -19,6 +19,7 @@ const (
 	repairRecreate repairAction = "recreate" // give its version up and rotate to a new one
 	repairDrop     repairAction = "drop"     // give its version up
 	repairRotate   repairAction = "rotate"   // begin a rotation, which heals
+	repairHeal     repairAction = "heal"     // nothing: the rotation is to be cancelled, and AWSCURRENT healed
 	repairWait     repairAction = "wait"     // nobody knows what is true
 )
 
@@ -36,6 +37,7 @@ type repairFacts struct {
 // repairOf is the table of docs/state-machine.md for "rotation repair".
 func repairOf(k repairFacts) (repairAction, string) {
 	lost := k.current != rotation.LoginLive && k.previous != rotation.LoginLive
+	unfit := k.lastClass == string(rotation.ClassSecret)
 	switch {
 	case k.current == rotation.LoginUnknown || k.next == rotation.LoginUnknown:
 		return repairWait, "The database did not say which password is live, so nothing is safe to do. Mend what the error says, and repair again."
@@ -45,19 +47,23 @@ func repairOf(k repairFacts) (repairAction, string) {
 		return repairRotate, "No staged password logs in. A new rotation can set one by the administrator that the secret's key masterarn names; without that key it will fail. Or store the password that works as AWSCURRENT."
 	case k.pending == "":
 		return repairRotate, "The database has the password of AWSPREVIOUS, not that of AWSCURRENT. A new rotation logs in with AWSPREVIOUS and sets a new password."
-	case k.next == rotation.LoginLive && k.current == rotation.LoginLive:
+	case k.next == rotation.LoginLive && k.current == rotation.LoginLive && !unfit:
 		return repairFinish, "The database accepts the pending password beside that of AWSCURRENT: the rotation has only to be completed."
-	case k.next == rotation.LoginLive:
+	case k.next == rotation.LoginLive && k.current != rotation.LoginLive && unfit:
+		return repairHeal, "The database has the pending password and refuses AWSCURRENT, and the pending value can't become AWSCURRENT."
+	case k.next == rotation.LoginLive && !unfit:
 		return repairFinish, "The database has the pending password already, and refuses AWSCURRENT: the rotation has to be completed, so that AWSCURRENT moves."
-	case !k.enabled && k.current == rotation.LoginLive:
+	case !k.enabled && k.current == rotation.LoginLive && k.next != rotation.LoginLive:
 		return repairDrop, "The rotation was cancelled, and its password never came into the database: the label AWSPENDING is all that is left of it."
 	case k.next == "":
 		return repairFinish, "The pending version has no value yet: the rotation begins with createSecret once more."
+	case unfit:
+		return repairRecreate, "The pending value can't become AWSCURRENT, and a version keeps its value: a new rotation makes another one."
 	case lost:
 		return repairFinish, "No staged password logs in. The rotation can set the pending one by the administrator that the secret's key masterarn names; without that key it will fail. Or store the password that works as AWSCURRENT."
 	case k.current != rotation.LoginLive:
 		return repairFinish, "The database has the password of AWSPREVIOUS. The rotation logs in with it and sets the pending one."
-	case k.lastClass == string(rotation.ClassPolicy), k.lastClass == string(rotation.ClassSecret):
+	case k.lastClass == string(rotation.ClassPolicy):
 		return repairRecreate, "The pending value can't come into the database, and a version keeps its value: a new rotation makes another one."
 	case k.lastClass == "":
 		return repairRecreate, "The pending password never came into the database, and nobody knows what became of its rotation: a new one is safe, for AWSCURRENT logs in."

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
@@ -36,12 +37,17 @@ func TestRepairOf(t *testing.T) {
 		{"e, cancelled", repairFacts{pending: "v", next: live, current: live}, repairFinish},
 		{"f", repairFacts{enabled: true, pending: "v", next: live, current: refused}, repairFinish},
 		{"f, cancelled", repairFacts{pending: "v", next: live, current: refused}, repairFinish},
+		{"n", repairFacts{enabled: true, pending: "v", next: live, current: refused, lastClass: "secret"}, repairHeal},
 		{"g", repairFacts{pending: "v", next: refused, current: live}, repairDrop},
 		{"g, no value", repairFacts{pending: "v", current: live}, repairDrop},
 		{"h", repairFacts{enabled: true, pending: "v", current: live}, repairFinish},
 		{"i", repairFacts{enabled: true, pending: "v", next: refused, current: refused, previous: live}, repairFinish},
 		{"j", repairFacts{enabled: true, pending: "v", next: refused, current: refused, previous: refused}, repairFinish},
 		{"k", repairFacts{enabled: true, pending: "v", next: refused, current: live, lastClass: "policy"}, repairRecreate},
+		{"k, beside AWSCURRENT", repairFacts{enabled: true, pending: "v", next: live, current: live, lastClass: "secret"}, repairRecreate},
+		{"k, cancelled", repairFacts{pending: "v", next: live, current: live, lastClass: "secret"}, repairRecreate},
+		{"k, AWSPREVIOUS logs in", repairFacts{enabled: true, pending: "v", next: refused, current: refused, previous: live, lastClass: "secret"}, repairRecreate},
+		{"k, none logs in", repairFacts{enabled: true, pending: "v", next: refused, current: refused, previous: refused, lastClass: "secret"}, repairRecreate},
 		{"k, no login at all", repairFacts{enabled: true, pending: "v", next: refused, current: live, lastClass: "secret"}, repairRecreate},
 		{"l", repairFacts{enabled: true, pending: "v", next: refused, current: live}, repairRecreate},
 		{"m", repairFacts{enabled: true, pending: "v", next: refused, current: live, lastClass: "privilege"}, repairFinish},
@@ -56,10 +62,15 @@ func TestRepairOf(t *testing.T) {
 var repaired atomic.Int64
 
 // TestRepairScripts repairs rotations of a real account. The command sql acts
-// as the administrator; USER() in its statement is the account.
+// as the administrator; USER() in its statement is the account. The command cancel is
+// CancelRotateSecret.
 func TestRepairScripts(t *testing.T) {
 	admin := dbtest.Server(t, dbserver.MariaDB)
 	cmds := map[string]func(*testscript.TestScript, bool, []string){
+		"cancel": func(ts *testscript.TestScript, _ bool, args []string) {
+			_, err := ts.Value("server").(*keyturntest.Server).SecretsManager.CancelRotateSecret(t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: &args[0]})
+			ts.Check(err)
+		},
 		"sql": func(ts *testscript.TestScript, _ bool, args []string) {
 			admin.Exec(t, strings.ReplaceAll(strings.Join(args, " "), "USER()", ts.Getenv("ACCOUNT")))
 		},
@@ -80,11 +91,12 @@ func setUpRepair(t *testing.T, env *testscript.Env, admin dbtest.Admin) error {
 	}
 	user := fmt.Sprintf("repaired%d", repaired.Add(1))
 	admin.Exec(t, fmt.Sprintf("CREATE USER '%s'@'%%' IDENTIFIED BY 'swordfish'", user))
+	env.Values["server"] = server
 	env.Setenv("ACCOUNT", fmt.Sprintf("'%s'@'%%'", user))
 	env.Setenv("AWS_ENDPOINT_URL", server.URL)
 	env.Setenv("AWS_SHARED_CREDENTIALS_FILE", server.CredentialsFile())
-	for file, password := range map[string]string{"login.json": "swordfish", "pending.json": "never-set"} {
-		text := fmt.Sprintf(`{"engine": "mariadb", "host": %q, "port": %d, "username": %q, "password": %q}`, admin.Host, admin.Port, user, password)
+	for file, rest := range map[string]string{"login.json": `"swordfish"`, "pending.json": `"never-set"`, "ssl.json": `"never-set", "ssl": false`} {
+		text := fmt.Sprintf(`{"engine": "mariadb", "host": %q, "port": %d, "username": %q, "password": %s}`, admin.Host, admin.Port, user, rest)
 		if err := os.WriteFile(filepath.Join(env.WorkDir, file), []byte(text), 0o600); err != nil {
 			return err
 		}

@@ -98,6 +98,8 @@ func (a *app) repair(ctx context.Context, name string, flags repairFlags) error 
 	switch {
 	case r.Action == repairWait:
 		return guided{err: errors.New(r.Why), hint: strings.TrimRight(r.proofs(), "\n"), code: exitRotationUnknown}
+	case r.Action == repairHeal:
+		return guided{err: errors.New(r.Why), hint: r.proofs() + r.healText(), code: exitPreflight}
 	case r.Action == repairNothing || flags.dryRun:
 		return r.write()
 	}
@@ -225,6 +227,13 @@ func proofText(l repairLogin) string {
 		return fmt.Sprintf("not live, %s was refused at %s", l.Username, at)
 	}
 	return fmt.Sprintf("not known, tried at %s: %s: %s", at, l.ErrorClass, l.Error)
+}
+
+// healText says how the password of AWSCURRENT comes back into the database.
+func (r *repairer) healText() string {
+	return fmt.Sprintf("Set the password of AWSCURRENT in the database, and begin anew:\n"+
+		"  aws secretsmanager cancel-rotate-secret --secret-id %s\n"+
+		"  keyturn rotation heal %[2]s\n  keyturn rotation repair %[2]s\n  keyturn secret rotate %[2]s", r.ARN, r.Name)
 }
 
 // deeds say what an action does.
