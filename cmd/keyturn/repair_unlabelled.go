@@ -41,5 +41,7 @@ func (r *repairer) unlabelledText(pending string) string {
 		from = " --remove-from-version-id " + pending
 	}
 	return fmt.Sprintf("The database may still have the password of version %[1]s, which has no label. To try it, give it AWSPENDING and repair again:\n"+
-		"  aws secretsmanager update-secret-version-stage --secret-id %[2]s --version-stage AWSPENDING --move-to-version-id %[1]s%[3]s\n", r.UnlabelledVersionID, r.ARN, from)
+		"  aws secretsmanager update-secret-version-stage --secret-id %[2]s --version-stage AWSPENDING --move-to-version-id %[1]s%[3]s\n"+
+		"If host, port, user or TLS were edited since, store its password with the value of AWSCURRENT instead (keyturn secret get, keyturn secret put):\n"+
+		"  keyturn secret get %[4]s --version-id %[1]s\n", r.UnlabelledVersionID, r.ARN, from, r.Name)
 }

@@ -157,6 +157,8 @@ func (a *app) oldPasswordText(s rotationStatus) string {
 		return "valid " + beside + "; nothing ends it while the secret is scheduled for deletion"
 	case s.changing():
 		return "valid " + beside + "; the rotation that is under way ends it, and nothing else does before"
+	case s.RotationEnabled && s.PendingVersionID != "":
+		return "valid " + beside + "; nothing ends it while version " + s.PendingVersionID + " has AWSPENDING: keyturn rotation repair"
 	case next != nil && next.Before(*p.OldPasswordUntil):
 		return fmt.Sprintf("valid until %s %s; then the next rotation ends it", a.when(next), beside)
 	}
@@ -193,4 +195,5 @@ var advice = map[rotation.Class]string{
 	rotation.ClassAPI:       "See the function's permissions on the secret, and the server's log.",
 	rotation.ClassSecret:    "Correct the secret's value or labels as the error says.",
 	rotation.ClassDatabase:  "See the database's own log.",
+	rotation.ClassFunction:  "Mend the function, whose error it is; keyturn serve --log-functions shows what it prints.",
 }

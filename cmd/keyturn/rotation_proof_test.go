@@ -27,3 +27,21 @@ func TestOldPasswordText(t *testing.T) {
 		}
 	}
 }
+
+// retireSecret comes again and again while AWSPENDING is on a version that nobody rotates to,
+// unless that rotation was cancelled.
+func TestOldPasswordTextBesidePending(t *testing.T) {
+	until := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	s := rotationStatus{RotationEnabled: true, PendingVersionID: "p", Next: &keyturnapi.RotationNext{Step: rotation.StepRetire},
+		Passwords: &keyturnapi.RotationPasswords{OldPasswordUntil: &until, OldPasswordReplacedBy: "v"}}
+	if got := (&app{}).oldPasswordText(s); !strings.Contains(got, "nothing ends it while version p has AWSPENDING") {
+		t.Error(got)
+	}
+}
+
+// What another's function says is for that to mend.
+func TestAdviceOnFunction(t *testing.T) {
+	if got := adviceOn(keyturnapi.RotationRun{ErrorClass: string(rotation.ClassFunction), Error: "KeyError: 'password'"}); !strings.Contains(got, "--log-functions") {
+		t.Error(got)
+	}
+}
