@@ -128,8 +128,11 @@ func (f *Function) retire(ctx context.Context, e Event, s staging) (Result, erro
 	edited := false
 	if !s.has(e.ClientRequestToken, current) {
 		var err error
-		if edited, err = f.edited(ctx, e); err != nil || !edited {
-			return Result{}, err // a later rotation has replaced the old password
+		if edited, err = f.edited(ctx, e); err != nil {
+			return Result{}, err
+		}
+		if !edited {
+			return Result{}, f.endForgotten(ctx, e)
 		}
 	}
 	if other := s.holder(pending); other != "" && other != e.ClientRequestToken && !s.disabled {
@@ -172,6 +175,37 @@ func (f *Function) edited(ctx context.Context, e Event) (bool, error) {
 	}
 	now, err := f.read(ctx, e.SecretID, "", current)
 	return now.login.Username == was.login.Username && now.login.Password == was.login.Password, err
+}
+
+// endForgotten ends the password that the token's rotation has kept, where somebody has
+// changed the token's own in the database since, and stored the new one: MySQL goes on
+// with the older one of the two. Where the token's is live, a later rotation has kept it.
+func (f *Function) endForgotten(ctx context.Context, e Event) error {
+	was, err := f.read(ctx, e.SecretID, e.ClientRequestToken, "")
+	if isNotFound(err) || ClassOf(err) == ClassSecret {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cur, err := f.read(ctx, e.SecretID, "", current)
+	if err != nil || !was.login.sameAccount(cur.login) {
+		return err
+	}
+	alive, err := works(ctx, f.Engine, cur.login.withPassword(was.login.Password))
+	if err != nil || alive {
+		return explainUnless(err, "log in with the password that was replaced")
+	}
+	session, err := f.connect(ctx, cur.login)
+	if ClassOf(err) == ClassAuth {
+		return nil // to refuse it again and again may lock the account
+	}
+	if err != nil {
+		return explain("logging in with the current password", err)
+	}
+	defer session.Close()
+	_, err = dropOlderSurely(ctx, session, cur.login)
+	return explainUnless(err, "end the previous password")
 }
 
 // end drops the previous password if it works. If it does not, then a second

@@ -3,6 +3,7 @@ package rotationtest
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
@@ -280,4 +281,25 @@ func TestRetireAfterACancelledRotation(t *testing.T) {
 		w.want("the old password", false, w.first.Password)
 		w.store.secrets[secretID].disabled = false
 	})
+}
+
+// TestRetireAfterAChangeByHand: within the grace period somebody has changed the password
+// in the database and stored it. MySQL then keeps the one that the rotation has kept.
+func TestRetireAfterAChangeByHand(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		w := newWorld(t, p, privileged)
+		w.rotate("version-1")
+		w.sql("ALTER USER '%s'@'%%' IDENTIFIED BY 'By.Hand_1'", w.first.Username)
+		w.replacePassword("By.Hand_1")
+		w.must("version-1", rotation.StepRetire)
+		w.want("AWSCURRENT", true, "By.Hand_1")
+		w.want("the old password", false, w.first.Password)
+	})
+}
+
+// replacePassword stores the value of AWSCURRENT with another password.
+func (w *world) replacePassword(password string) {
+	sec := w.store.secrets[secretID]
+	sec.values["by-hand"] = strings.Replace(w.store.value(secretID, "AWSCURRENT"), w.login("AWSCURRENT").Password, password, 1)
+	sec.move("AWSCURRENT", "by-hand")
 }
