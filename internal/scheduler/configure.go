@@ -118,6 +118,9 @@ func (s *Scheduler) Start(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, tok
 	if unfinished != "" {
 		return ErrIncomplete
 	}
+	if ending, err := s.ends(ctx, tx, arn, token); ending || err != nil {
+		return err
+	}
 	if done, err := hasRotated(ctx, tx, arn, token); done || err != nil {
 		return err
 	}
@@ -141,6 +144,16 @@ func (s *Scheduler) startAgain(ctx context.Context, tx *sqldb.Tx, arn secret.ARN
 		return ErrIncomplete
 	}
 	return s.enter(ctx, tx, arn, rotating, token, stepCreate)
+}
+
+// ends tells whether the rotation to a version is on the way to its end with AWSCURRENT
+// moved already, and makes it try at once.
+func (s *Scheduler) ends(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, token secret.VersionID) (bool, error) {
+	r, err := load(ctx, tx, arn)
+	if err != nil || r.kind != rotating || r.token != token {
+		return false, err
+	}
+	return true, r.retry(ctx, tx)
 }
 
 // RequireComplete is ErrIncomplete while a rotation is under way, unless it is that

@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -64,6 +65,30 @@ func TestStartWithTheSameTokenEndsThePause(t *testing.T) {
 			h.Poke()
 			synctest.Wait()
 			want(t, "steps", "setSecret", h.taken())
+		})
+	})
+}
+
+// So does it once AWSCURRENT has moved, but the rotation has not come to its end: who lost
+// the answer of RotateSecret asks again with the same token.
+func TestStartWithTheSameTokenAfterThePromotion(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		failed := false
+		h.act = func(e event) (string, error) {
+			if e.Step != "finishSecret" || failed {
+				return "", nil
+			}
+			failed = true
+			return "", errors.Join(h.play(t.Context(), e), &scheduler.FunctionError{Type: "tcp", Message: "connection refused"})
+		}
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() {
+			synctest.Wait()
+			h.taken()
+			h.write(h.start("second"))
+			h.Poke()
+			synctest.Wait()
+			want(t, "steps", "finishSecret", h.taken())
 		})
 	})
 }
