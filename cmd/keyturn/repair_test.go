@@ -84,10 +84,12 @@ func TestRepairScripts(t *testing.T) {
 
 func setUpRepair(t *testing.T, env *testscript.Env, admin dbtest.Admin) error {
 	server := keyturntest.NewServer(t)
-	_, err := server.Lambda.AddPermission(t.Context(), &lambda.AddPermissionInput{FunctionName: aws.String("keyturn-rotate-mysql"),
-		StatementId: aws.String("rotation"), Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("secretsmanager.amazonaws.com")})
-	if err != nil {
-		return err
+	for _, function := range []string{mysqlFunction, redisFunction} {
+		_, err := server.Lambda.AddPermission(t.Context(), &lambda.AddPermissionInput{FunctionName: &function,
+			StatementId: aws.String("rotation"), Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("secretsmanager.amazonaws.com")})
+		if err != nil {
+			return err
+		}
 	}
 	user := fmt.Sprintf("repaired%d", repaired.Add(1))
 	admin.Exec(t, fmt.Sprintf("CREATE USER '%s'@'%%' IDENTIFIED BY 'swordfish'", user))

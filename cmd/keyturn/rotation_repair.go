@@ -97,7 +97,7 @@ func (a *app) repair(ctx context.Context, name string, flags repairFlags) error 
 	}
 	switch {
 	case r.Action == repairWait:
-		return guided{err: errors.New(r.Why), hint: strings.TrimRight(r.proofs(), "\n"), code: exitRotationUnknown}
+		return guided{err: errors.New(r.Why), hint: strings.TrimRight(r.proofs()+r.mendText(), "\n"), code: exitRotationUnknown}
 	case r.Action == repairHeal:
 		return guided{err: errors.New(r.Why), hint: r.proofs() + r.healText(), code: exitPreflight}
 	case r.Action == repairNothing || flags.dryRun:
@@ -227,6 +227,16 @@ func proofText(l repairLogin) string {
 		return fmt.Sprintf("not live, %s was refused at %s", l.Username, at)
 	}
 	return fmt.Sprintf("not known, tried at %s: %s: %s", at, l.ErrorClass, l.Error)
+}
+
+// mendText says what to do where it is not the database that does not tell.
+func (r *repairer) mendText() string {
+	if r.Logins[0].ErrorClass != string(rotation.ClassSecret) {
+		return ""
+	}
+	return fmt.Sprintf("Correct the value of the secret. If its function is the wrong one, another can follow it:\n"+
+		"  aws secretsmanager cancel-rotate-secret --secret-id %s\n"+
+		"  keyturn rotation repair %[2]s --function FUNCTION\n  keyturn secret rotate %[2]s --function FUNCTION", r.ARN, r.Name)
 }
 
 // healText says how the password of AWSCURRENT comes back into the database.
