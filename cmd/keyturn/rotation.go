@@ -44,6 +44,8 @@ type rotationStatus struct {
 
 	LastTest  *testProof                    `json:",omitzero"` // of AWSCURRENT
 	Passwords *keyturnapi.RotationPasswords `json:",omitzero"`
+
+	running *keyturnapi.RotationRun // the step that runs now; Next is when it runs again if its worker is gone
 }
 
 // stepError is a failure that no later success has made up for.
@@ -146,7 +148,8 @@ func pendingSince(ctx context.Context, client *secretsmanager.Client, s rotation
 func statusOf(s *secretsmanager.DescribeSecretOutput, records *keyturnapi.ListRotationsOutput) rotationStatus {
 	current := labelled(s.VersionIdsToStages, stageCurrent)
 	return rotationStatus{
-		ARN: aws.ToString(s.ARN), Name: aws.ToString(s.Name),
+		running: running(records.Runs),
+		ARN:     aws.ToString(s.ARN), Name: aws.ToString(s.Name),
 		RotationEnabled: aws.ToBool(s.RotationEnabled), RotationLambdaARN: aws.ToString(s.RotationLambdaARN),
 		RotationRules: s.RotationRules, LastRotatedDate: s.LastRotatedDate, NextRotationDate: s.NextRotationDate, DeletedDate: s.DeletedDate,
 		PendingVersionID: pendingVersion(s.VersionIdsToStages),
@@ -154,6 +157,14 @@ func statusOf(s *secretsmanager.DescribeSecretOutput, records *keyturnapi.ListRo
 		CurrentVersionID: current, NextRotationAt: records.RotateAt,
 		LastTest: lastTest(records.Runs, current), Passwords: records.Passwords,
 	}.mended()
+}
+
+// running returns the step that runs now, or nil.
+func running(runs []keyturnapi.RotationRun) *keyturnapi.RotationRun {
+	if len(runs) == 0 || runs[0].Outcome != outcomeRunning {
+		return nil
+	}
+	return &runs[0]
 }
 
 // provenClasses are of errors that a login by the value of AWSCURRENT contradicts.
@@ -227,7 +238,9 @@ func (a *app) writeStatus(s rotationStatus) error {
 	if e := s.LastError; e != nil {
 		f.add("What to do", e.Advice)
 	}
-	if s.Next != nil && (s.Next.Step != rotation.StepCreate || s.PendingVersionID != "") {
+	if r := s.running; r != nil {
+		f.add("Under way", fmt.Sprintf("%s since %s, attempt %d", r.Step, a.when(&r.Started), r.Attempt))
+	} else if s.Next != nil && (s.Next.Step != rotation.StepCreate || s.PendingVersionID != "") {
 		f.add("Next step", fmt.Sprintf("%s at %s, attempt %d", s.Next.Step, a.when(&s.Next.At), s.Next.Attempt))
 	}
 	return a.writeTable(f)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -42,6 +44,21 @@ func TestOldPasswordTextBesidePending(t *testing.T) {
 // What another's function says is for that to mend.
 func TestAdviceOnFunction(t *testing.T) {
 	if got := adviceOn(keyturnapi.RotationRun{ErrorClass: string(rotation.ClassFunction), Error: "KeyError: 'password'"}); !strings.Contains(got, "--log-functions") {
+		t.Error(got)
+	}
+}
+
+// While a step runs, the server plans it again for the end of the worker's lease.
+func TestStatusOfAStepThatRuns(t *testing.T) {
+	began := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	s := statusOf(&secretsmanager.DescribeSecretOutput{}, &keyturnapi.ListRotationsOutput{
+		Runs: []keyturnapi.RotationRun{{Step: rotation.StepSet, Attempt: 2, Started: began, Outcome: outcomeRunning}},
+		Next: &keyturnapi.RotationNext{Step: rotation.StepSet, Attempt: 2, At: began.Add(time.Minute)}})
+	var out strings.Builder
+	if err := (&app{stdout: &out}).writeStatus(s); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "setSecret since 2026-01-02T00:00:00Z, attempt 2") || strings.Contains(got, "Next step") {
 		t.Error(got)
 	}
 }
