@@ -151,7 +151,7 @@ func (a *app) oldPasswordText(s rotationStatus) string {
 	}
 	beside := "beside that of version " + p.OldPasswordReplacedBy
 	switch next := s.NextRotationAt; {
-	case s.proven() && slices.ContainsFunc(p.Logins, isRefusedPrevious):
+	case s.proven() && slices.ContainsFunc(p.Logins, func(l keyturnapi.RotationLogin) bool { return isRefusedOld(l, p.OldPasswordReplacedBy) }):
 		return "not valid any more: the database refuses that of AWSPREVIOUS"
 	case s.DeletedDate != nil:
 		return "valid " + beside + "; nothing ends it while the secret is scheduled for deletion"
@@ -170,8 +170,10 @@ func (s rotationStatus) changing() bool {
 	return s.PendingVersionID != "" && s.Next != nil && (s.Next.Step == rotation.StepCreate || s.Next.Step == rotation.StepSet)
 }
 
-func isRefusedPrevious(l keyturnapi.RotationLogin) bool {
-	return slices.Contains(l.Stages, stagePrevious) && l.Outcome == rotation.LoginRefused
+// isRefusedOld tells whether a login is that of the old password, and is refused. After a
+// change by hand AWSPREVIOUS is the version that had replaced it.
+func isRefusedOld(l keyturnapi.RotationLogin, replacedBy string) bool {
+	return slices.Contains(l.Stages, stagePrevious) && l.VersionID != replacedBy && l.Outcome == rotation.LoginRefused
 }
 
 // adviceOn says what to do about the error of a step. Of the rules that the class policy

@@ -41,6 +41,21 @@ func TestOldPasswordTextBesidePending(t *testing.T) {
 	}
 }
 
+// After a change by hand AWSPREVIOUS is the version that had replaced the old password.
+func TestOldPasswordTextAfterAChangeByHand(t *testing.T) {
+	until := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	logins := []keyturnapi.RotationLogin{{VersionID: "hand", Stages: []string{stageCurrent}, Outcome: rotation.LoginLive},
+		{VersionID: "v", Stages: []string{stagePrevious}, Outcome: rotation.LoginRefused}}
+	s := rotationStatus{CurrentVersionID: "hand", Passwords: &keyturnapi.RotationPasswords{OldPasswordUntil: &until, OldPasswordReplacedBy: "v", Logins: logins}}
+	if got := (&app{}).oldPasswordText(s); !strings.Contains(got, "valid until 2026-01-02T00:00:00Z") {
+		t.Error(got)
+	}
+	logins[1].VersionID = "old"
+	if got := (&app{}).oldPasswordText(s); !strings.Contains(got, "not valid any more") {
+		t.Error(got)
+	}
+}
+
 // What another's function says is for that to mend.
 func TestAdviceOnFunction(t *testing.T) {
 	if got := adviceOn(keyturnapi.RotationRun{ErrorClass: string(rotation.ClassFunction), Error: "KeyError: 'password'"}); !strings.Contains(got, "--log-functions") {
