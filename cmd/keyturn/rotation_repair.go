@@ -57,7 +57,8 @@ what is left of it. On a terminal it asks before it acts.
 
 Completing or beginning a rotation enables automatic rotation, as RotateSecret
 does, and waits for its end: 5 minutes at most, or as long as --timeout says.
-The end is code 6 where nobody knows which password is live.
+The end is code 6 where nobody knows which password is live, and 4 where the pending
+value can't become AWSCURRENT, whose password has to be healed first.
 
 The logins are tried by the step proveSecret of keyturn's rotation functions,
 here and on AWS; --function names one for a secret that has another's.`,
