@@ -51,7 +51,7 @@ the next.
     7  not found: the secret, its version or field, the function, the cluster,
        the access key
     8  access denied: no permission, or credentials that the server refuses
-  130  interrupted by SIGINT or SIGTERM
+  130  interrupted by SIGINT, SIGTERM or SIGHUP
   141  whoever read the output has gone, as in "| head -1"; what the command was
        asked to do was done as far as stderr does not tell otherwise`
 

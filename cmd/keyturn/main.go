@@ -13,14 +13,28 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks, the second one ends the process at once.
-	context.AfterFunc(ctx, stop)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
+	// The first signal asks, the second one ends the process at once. Of SIGHUP a terminal
+	// that is closed sends two: one by its shell and one by the kernel.
+	context.AfterFunc(ctx, func() {
+		signal.Ignore(syscall.SIGHUP)
+		stop()
+	})
 	// Who reads the output may go away ("| head -1"): that is an error of the write, not
 	// the end of the process in the middle of what it does.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	os.Exit(exitCode(err))
+}
+
+// endings are the signals that end the process in order: SIGHUP as well, which comes when
+// the terminal is closed, but not under nohup.
+func endings() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // run carries out one command line. The error it returns was already shown on

@@ -63,7 +63,8 @@ user, and whoever may create functions can do what that user can.
 GET /livez tells that it runs, GET /readyz (or /healthz) whether it should get
 requests. Neither asks for a signature.
 
-SIGTERM or Ctrl-C ends requests and steps of rotations in order.`
+SIGTERM, Ctrl-C or the end of its terminal ends requests and steps of rotations in
+order; under nohup it outlives the terminal.`
 
 func newServeCommand(a *app) *cobra.Command {
 	var flags serveFlags
