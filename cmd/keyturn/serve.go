@@ -117,9 +117,15 @@ func (f serveFlags) check() error {
 	if f.perSecond < 0 {
 		return usagef("--max-rotations-per-second is a number from 1, or 0 for no bound, not %d", f.perSecond)
 	}
-	host, port, err := net.SplitHostPort(f.listen)
-	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
-		return usagef("--listen: %q is not an address and port, such as 127.0.0.1:4566", f.listen)
+	host, err := hostOf("--listen", f.listen)
+	if err != nil {
+		return err
+	}
+	if _, err := hostOf("--metrics-listen", f.metrics); err != nil && f.metrics != "" {
+		return err
+	}
+	if f.data == "" {
+		return usagef("--data is the name of a folder, not empty")
 	}
 	if f.dev && !isLoopback(host) {
 		return usagef("--dev checks no signature, so it listens on the loopback address only: use --listen 127.0.0.1:4566")
@@ -134,6 +140,29 @@ func (f serveFlags) check() error {
 		return usagef("--data :memory: loses every secret at the end, so it goes with --dev only")
 	}
 	return nil
+}
+
+// hostOf is the host of a flag's address.
+func hostOf(flag, address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+		return "", usagef("%s: %q is not an address and port, such as 127.0.0.1:4566", flag, address)
+	}
+	return host, nil
+}
+
+// listenOn listens on the address of a flag. For Go 0.0.0.0 means every address of IPv6,
+// too; here it does not.
+func listenOn(ctx context.Context, flag, address string) (net.Listener, error) {
+	network := "tcp"
+	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().Is4() {
+		network = "tcp4"
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, network, address)
+	if err != nil {
+		return nil, guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with " + flag + ".", code: exitFailure}
+	}
+	return listener, nil
 }
 
 // pace is Config.RotationsPerSecond, where 0 is the usual one.
@@ -182,9 +211,9 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 		return err
 	}
 	log := a.logger(flags.logFunctions)
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", flags.listen)
+	listener, err := listenOn(ctx, "--listen", flags.listen)
 	if err != nil {
-		return guided{err: fmt.Errorf("listening: %w", err), hint: "Choose another address or port with --listen.", code: exitFailure}
+		return err
 	}
 	front, err := flags.tls.over(bounded(listener, usualLimits.connections), log)
 	if err != nil {
@@ -271,9 +300,9 @@ func (a *app) logger(debug bool) *slog.Logger {
 
 // greet says how to use the server.
 func (a *app) greet(server *keyturn.Server, addr net.Addr, flags serveFlags) {
-	endpoint := flags.tls.scheme() + "://" + addr.String()
-	fmt.Fprintf(a.stdout, "keyturn serves Secrets Manager, RDS and Lambda at %s\n\n", endpoint)
-	writeUsage(a.stdout, server, endpoint)
+	scheme := flags.tls.scheme() + "://"
+	fmt.Fprintf(a.stdout, "keyturn serves Secrets Manager, RDS and Lambda at %s\n\n", scheme+addr.String())
+	writeUsage(a.stdout, server, scheme+fromHere(addr))
 	if flags.dev {
 		fmt.Fprint(a.stderr, "\n*** DEV MODE: any access key is accepted and NO SIGNATURE IS CHECKED. ***\n"+
 			"*** Whoever reaches this port can read every secret. Never use it for real ones. ***\n\n")
@@ -282,6 +311,14 @@ func (a *app) greet(server *keyturn.Server, addr net.Addr, flags serveFlags) {
 		fmt.Fprint(a.stderr, "\nWARNING: this is plain HTTP on an address that others can reach. Secrets cross the\n"+
 			"network in the clear: use --tls-cert and --tls-key, or put a proxy that speaks TLS before it.\n\n")
 	}
+}
+
+// fromHere is an address for clients on this machine: nobody connects to 0.0.0.0 or [::].
+func fromHere(addr net.Addr) string {
+	if a, err := netip.ParseAddrPort(addr.String()); err == nil && a.Addr().IsUnspecified() {
+		return net.JoinHostPort("localhost", strconv.Itoa(int(a.Port())))
+	}
+	return addr.String()
 }
 
 func writeUsage(w io.Writer, server *keyturn.Server, endpoint string) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,9 +22,9 @@ func listenMetrics(ctx context.Context, address string) (*metricsServer, error) 
 	if address == "" {
 		return &metricsServer{}, nil
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	listener, err := listenOn(ctx, "--metrics-listen", address)
 	if err != nil {
-		return nil, guided{err: fmt.Errorf("listening for metrics: %w", err), hint: "Choose another address or port with --metrics-listen.", code: exitFailure}
+		return nil, err
 	}
 	return &metricsServer{listener: listener, ended: make(chan struct{})}, nil
 }
