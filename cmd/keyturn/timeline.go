@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -48,6 +49,9 @@ type stepRecord struct {
 	ExposureMicros *int64 `json:",omitzero"`
 }
 
+// defaultRecords is how many records ListRotations answers unless it is told.
+const defaultRecords = 100
+
 func newRotationTimelineCommand(a *app) *cobra.Command {
 	var records int64
 	var html string
@@ -68,7 +72,7 @@ from elsewhere and holds no values.`,
 		ValidArgsFunction: a.completeNames,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.showTimeline(cmd, args[0], records, html) },
 	}
-	cmd.Flags().Int64Var(&records, "max-results", 100, "records to read, one for each attempt of a step, at most 1000")
+	cmd.Flags().Int64Var(&records, "max-results", defaultRecords, "records to read, one for each attempt of a step, at most 1000")
 	cmd.Flags().StringVar(&html, "html", "", "write a page to this file; -: to stdout")
 	return cmd
 }
@@ -83,6 +87,9 @@ func (a *app) showTimeline(cmd *cobra.Command, name string, records int64, html 
 		return fmt.Errorf("reading the rotation's record: %w", err)
 	}
 	t := timeline{ARN: out.ARN, Name: out.Name, Strategy: out.Strategy, Next: out.Next, Rotations: group(out.Runs, a.now()), Passwords: out.Passwords}
+	if int64(len(out.Runs)) == cmp.Or(records, defaultRecords) {
+		t.Rotations = whole(t.Rotations)
+	}
 	if html != "" {
 		return a.writePage(t, html)
 	}
@@ -115,6 +122,12 @@ func group(runs []keyturnapi.RotationRun, now time.Time) []rotationRecord {
 		groups[i].Millis = millis(groups[i].Started, groups[i].Ended, now)
 	}
 	return groups
+}
+
+// whole leaves out the oldest rotation, in whose middle the records may begin: it would
+// show a later start and fewer steps than it had. One that is alone stays.
+func whole(groups []rotationRecord) []rotationRecord {
+	return groups[:max(1, len(groups)-1)]
 }
 
 func firstOf(a, b string) string {
