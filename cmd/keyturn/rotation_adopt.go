@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,7 +180,7 @@ func (ad *adopter) takeOver(ctx context.Context, s *secretsmanager.DescribeSecre
 	if ad.rules == nil && s.RotationRules == nil {
 		ad.rules, _ = rulesOf(adoptFlags{every: defaultEvery}) // is understood
 	}
-	ad.done.RotationRules = ad.rules
+	ad.done.RotationRules = cmp.Or(ad.rules, s.RotationRules)
 	if ad.flags.dryRun {
 		return nil
 	}
