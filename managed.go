@@ -185,10 +185,18 @@ func (s *Server) rotateManaged(ctx context.Context, inv lambdaapi.Invocation) ([
 	if err != nil {
 		return nil, err
 	}
-	if result.Plan != nil && master.Admin != "" {
-		result.Plan.By = "keyturn's own account there, " + master.Admin
+	if result.Plan != nil {
+		planOfRDS(result.Plan, master)
 	}
 	return json.Marshal(result)
+}
+
+// planOfRDS tells what of a plan is different where RDS rotates.
+func planOfRDS(p *rotation.Plan, master rdsapi.Master) {
+	if master.Admin != "" {
+		p.By = "keyturn's own account there, " + master.Admin
+	}
+	p.WayBack = []string{"another rotation: nobody may cancel one or move the labels of a secret that RDS manages"}
 }
 
 func engineOf(name string) rotation.Engine {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -259,6 +260,9 @@ func (w *masterWorld) wantPlan() {
 	}
 	if want := "keyturn's own account there, rdsadmin"; result.Plan.By != want { // no secret's masterarn
 		w.t.Errorf("the change is made by %q, not by %q", result.Plan.By, want)
+	}
+	if back := strings.Join(result.Plan.WayBack, " "); strings.Contains(back, "CancelRotateSecret") || !strings.Contains(back, "another rotation") {
+		w.t.Errorf("the way back of a secret that RDS manages is %q", back)
 	}
 }
 
