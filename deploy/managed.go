@@ -93,11 +93,12 @@ func (d *deployment) managedRotation(ctx context.Context) (result, error) {
 	if r := s.RotationRules; r != nil && r.ScheduleExpression == nil && aws.ToInt64(r.AutomaticallyAfterDays) == d.cfg.days {
 		return result{Unchanged, every}, nil
 	}
-	_, err = d.Clients.SecretsManager.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &d.report.SecretARN,
+	out, err := d.Clients.SecretsManager.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &d.report.SecretARN,
 		RotationRules: &smtypes.RotationRulesType{AutomaticallyAfterDays: &d.cfg.days}, RotateImmediately: aws.Bool(false)})
 	if err != nil {
 		return result{}, err
 	}
+	d.tested = aws.ToString(out.VersionId)
 	_, err = d.settled(ctx)
 	return result{Updated, every}, err
 }

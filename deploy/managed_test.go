@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/keyturn/keyturn/deploy"
 	"github.com/keyturn/keyturn/keyturntest"
 )
 
@@ -38,8 +39,13 @@ secretsmanager:
 	}
 
 	w.edit(t, "secretsmanager:", "secretsmanager:\n  rotatePasswordInDays: 30")
-	if got := outcomes(w.deploy(t)); got != "unchanged unchanged unchanged unchanged unchanged unchanged updated unchanged" {
-		t.Errorf("another schedule: %s", got)
+	changed, err := deploy.Run(t.Context(), w.options(func(e deploy.Event) {
+		if strings.Contains(e.Status, "rotating") {
+			t.Errorf("another schedule: nothing rotates, and the progress is %q", e.Status)
+		}
+	}))
+	if got := outcomes(changed); err != nil || got != "unchanged unchanged unchanged unchanged unchanged unchanged updated unchanged" {
+		t.Errorf("another schedule: %s, %v", got, err)
 	}
 	s, err := w.SecretsManager.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &report.SecretARN})
 	if err != nil || *s.RotationRules.AutomaticallyAfterDays != 30 || s.RotationLambdaARN != nil {

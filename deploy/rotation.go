@@ -113,6 +113,9 @@ func (d *deployment) awaitRotation(ctx context.Context, done func(*secretsmanage
 				"put right what it failed for, start it again with: keyturn secret rotate "+d.cfg.secret+", and run deploy again",
 				"the rotation to version %s has failed", version)
 		}
+		if version == d.tested {
+			return "testing the login; the password stays", false, nil
+		}
 		return "rotating to version " + version, false, nil
 	})
 	if timeout, ok := errors.AsType[*timeoutError](err); ok {

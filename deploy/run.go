@@ -21,6 +21,7 @@ type deployment struct {
 	started time.Time // when it started
 
 	permitted bool               // the permission step has just added the permission
+	tested    string             // the version of a RotateSecret that was to test only
 	login     login              // the value of AWSCURRENT
 	version   string             // its version id
 	stored    time.Time          // when that version was stored
