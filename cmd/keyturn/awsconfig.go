@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 )
 
@@ -80,7 +81,8 @@ func (a *app) loadConfig(ctx context.Context, more ...func(*config.LoadOptions) 
 	client := awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = answerTimeout })
-	options := append([]func(*config.LoadOptions) error{config.WithHTTPClient(client)}, more...)
+	// The SDK's own warnings on stderr say nothing that an error does not.
+	options := append([]func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithLogger(logging.Nop{})}, more...)
 	if a.flags.profile != "" {
 		options = append(options, config.WithSharedConfigProfile(a.flags.profile))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -283,7 +284,9 @@ func hintOfService(err error) string {
 	case isDeploy(err), isStart(err):
 		return "" // its text ends with the way out
 	case isStranger(err):
-		return "Another program answers there: see AWS_ENDPOINT_URL and --endpoint-url, and HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
+		return hintOfStranger(err)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "The server there speaks plain HTTP: write http:// into AWS_ENDPOINT_URL or --endpoint-url."
 	case errors.As(err, &api):
 		return hintOfMessage(api)
 	case errors.As(err, &profile):
@@ -292,6 +295,15 @@ func hintOfService(err error) string {
 		return hintUnreachable(err)
 	}
 	return ""
+}
+
+func hintOfStranger(err error) string {
+	hint := "Another program answers there: see AWS_ENDPOINT_URL and --endpoint-url, and HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
+	answer, _ := errors.AsType[*smithyhttp.ResponseError](err)
+	if answer.HTTPStatusCode() == http.StatusBadRequest && answer.Response.Request.URL.Scheme == "http" {
+		return "A server that speaks HTTPS answers so: if this is one, write https://.\n" + hint
+	}
+	return hint
 }
 
 // hintOfMessage knows refusals whose code says too little.

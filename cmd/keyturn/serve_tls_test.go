@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -185,6 +186,25 @@ func TestClientsThatDoNotSpeakTLS(t *testing.T) {
 	}
 	if said := wantHungUp(t, dial(t, addr)); said != "" {
 		t.Errorf("a client that says nothing hears %q", said)
+	}
+}
+
+// Who writes http:// for https://, or the other way round, is told so.
+func TestWrongSchemeIsTold(t *testing.T) {
+	a := newAuthority(t)
+	a.issue(2)
+	plain, secure := openTLSFront(t, a, usualLimits)
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	for endpoint, want := range map[string]string{
+		"http://" + secure: "write https://",
+		strings.Replace(plain.URL, "http://", "https://", 1): "write http://",
+	} {
+		var stderr bytes.Buffer
+		err := run(t.Context(), []string{"--endpoint-url", endpoint, "secret", "list"}, strings.NewReader(""), io.Discard, &stderr)
+		if exitCode(err) != exitFailure || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: code %d, %s", endpoint, exitCode(err), stderr.String())
+		}
 	}
 }
 
