@@ -98,7 +98,7 @@ func (a *app) loginFacts(f *facts, s rotationStatus) {
 	p := s.Passwords
 	proven := s.proven()
 	if !proven && s.LastTest != nil {
-		f.add(stageCurrent, fmt.Sprintf("live: logged in at %s (testSecret), version %s", a.when(&s.LastTest.At), s.LastTest.VersionID))
+		f.add(stageCurrent, fmt.Sprintf("%s at %s (testSecret), version %s", s.testWords(), a.when(&s.LastTest.At), s.LastTest.VersionID))
 	}
 	if p == nil || (!proven && len(p.Logins) > 0) {
 		return
@@ -109,6 +109,16 @@ func (a *app) loginFacts(f *facts, s rotationStatus) {
 	if p.Error != "" {
 		f.add("Last check", fmt.Sprintf("nothing could be tried at %s (%s): %s", a.when(p.ProvedAt), p.ErrorClass, p.Error))
 	}
+}
+
+// testWords say what a testSecret that succeeded shows: one of keyturn's own functions has
+// logged in, here or in the place of RDS; what another's has done is not known.
+func (s rotationStatus) testWords() string {
+	name := s.RotationLambdaARN[strings.LastIndex(s.RotationLambdaARN, ":")+1:]
+	if name == "" || strings.HasPrefix(name, "keyturn-rotate-") {
+		return "live: logged in"
+	}
+	return "the function's test succeeded"
 }
 
 func (a *app) loginText(l keyturnapi.RotationLogin, how string) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -75,5 +76,21 @@ func TestStatusOfAStepThatRuns(t *testing.T) {
 	}
 	if got := out.String(); !strings.Contains(got, "setSecret since 2026-01-02T00:00:00Z, attempt 2") || strings.Contains(got, "Next step") {
 		t.Error(got)
+	}
+}
+
+// A test of somebody else's function may log in or not.
+func TestOnlyOwnFunctionsAreKnownToLogIn(t *testing.T) {
+	for arn, want := range map[string]string{
+		"arn:aws:lambda:us-east-1:000000000000:function:keyturn-rotate-mysql": "live: logged in at 2026-01-02T00:00:00Z (testSecret), version v",
+		"": "live: logged in at 2026-01-02T00:00:00Z (testSecret), version v",
+		"arn:aws:lambda:us-east-1:000000000000:function:rotator": "the function's test succeeded at 2026-01-02T00:00:00Z (testSecret), version v",
+	} {
+		var f facts
+		(&app{}).loginFacts(&f, rotationStatus{RotationLambdaARN: arn,
+			LastTest: &testProof{VersionID: "v", At: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)}})
+		if got := fmt.Sprint(f); !strings.Contains(got, want) {
+			t.Errorf("%q: %s", arn, got)
+		}
 	}
 }
