@@ -313,6 +313,9 @@ func hintOfMessage(api smithy.APIError) string {
 		return "\"keyturn rotation adopt\" and \"keyturn deploy\" add that permission; by hand it is\n" +
 			"  aws lambda add-permission --function-name FUNCTION --statement-id secretsmanager \\\n" +
 			"    --action lambda:InvokeFunction --principal secretsmanager.amazonaws.com"
+	case strings.HasPrefix(api.ErrorMessage(), "No Lambda rotation function ARN"):
+		return "\"keyturn rotation adopt\" configures its rotation, after a test of the login; \"keyturn secret rotate\" does\n" +
+			"with --function and --days, and rotates at once."
 	case strings.HasPrefix(api.ErrorMessage(), "Signature expired"), strings.HasPrefix(api.ErrorMessage(), "Signature not yet current"):
 		return "The clocks of this machine and of the server are apart: set the one that is wrong."
 	case strings.Contains(api.ErrorMessage(), "with this name is already scheduled for deletion"):

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -68,12 +69,19 @@ func (a *app) deleteSecret(cmd *cobra.Command, name string, flags deleteFlags) e
 	return a.writeDeletion(out, flags.force)
 }
 
+// unknownSuffix is how a keyturn server ends the ARN of a secret that is not there, in the
+// answer to a forced deletion, which succeeds all the same, as on AWS.
+const unknownSuffix = "-??????"
+
 func (a *app) writeDeletion(out *secretsmanager.DeleteSecretOutput, force bool) error {
 	if a.flags.output == outputJSON {
 		return a.writeJSON(out)
 	}
 	name := aws.ToString(out.Name)
-	if force {
+	switch {
+	case strings.HasSuffix(aws.ToString(out.ARN), unknownSuffix):
+		return a.println("there is no secret", name+": nothing was deleted")
+	case force:
 		return a.println("deleted", name, "for good")
 	}
 	return a.println(name, "will be deleted at", aws.ToTime(out.DeletionDate).UTC().Format(time.RFC3339)+
