@@ -124,12 +124,14 @@ type bar struct {
 
 func newBar(p *mpb.Progress, step deploy.Step) *bar {
 	b := &bar{}
-	b.Bar = p.New(1, mpb.SpinnerStyle(),
-		mpb.PrependDecorators(decor.Name(string(step), decor.WC{W: 12, C: decor.DindentRight})),
+	// The spaces around the spinner belong to the texts: mpb drops its own where a line is
+	// cut, and columns would not stand below each other.
+	b.Bar = p.New(1, mpb.SpinnerStyle(), mpb.BarFillerTrim(),
+		mpb.PrependDecorators(decor.Name(string(step), decor.WC{W: 13, C: decor.DindentRight})),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return b.text
+			return " " + b.text
 		})),
 		mpb.BarFillerOnComplete("✓"),
 	)
