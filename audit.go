@@ -147,7 +147,7 @@ func (s *Server) readKeys(ctx context.Context) (*envelope.Keyring, error) {
 	if c.Content == "" {
 		c.From = cmp.Or(c.File, filepath.Join(s.folder, keyFile))
 		text, err := os.ReadFile(c.From)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) && c.File == "" { // one that was named is missed
 			return nil, fmt.Errorf("%w: there is no file %s", ErrNoAuditKey, c.From)
 		}
 		if err != nil {

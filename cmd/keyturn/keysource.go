@@ -54,7 +54,7 @@ type keyFlags struct {
 
 func (k *keyFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&k.file, "key-file", "", "key file, made if missing ("+keyFileVariable+"; DATA/root.key)")
+	f.StringVar(&k.file, "key-file", "", "key file, which serve makes if it is missing ("+keyFileVariable+"; DATA/root.key)")
 	f.IntVar(&k.fd, "key-fd", noDescriptor, "file descriptor from which to read the key file")
 	f.StringVar(&k.awsKMS, "aws-kms-key", "", "ARN of the AWS KMS key that is the default key of a new key file ("+awsKMSKeyVariable+")")
 	_ = cmd.MarkFlagFilename("key-file")
