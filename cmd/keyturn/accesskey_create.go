@@ -191,8 +191,16 @@ func (a *app) accessKeyMaker(ctx context.Context, flags accessKeyFlags) (cfg aws
 	return server.AWSConfig(), server.Close, nil
 }
 
-// writeNewAccessKey shows a key, with its secret.
+// writeNewAccessKey shows a key, with its secret. One that nobody has seen is there all the
+// same.
 func (a *app) writeNewAccessKey(out *keyturnapi.CreateAccessKeyOutput, region string) error {
+	if err := a.showNewAccessKey(out, region); err != nil {
+		return fmt.Errorf("showing the secret access key of %[1]s, which is made (\"keyturn access-key delete %[1]s\" deletes it): %[2]w", out.AccessKey.AccessKeyID, err)
+	}
+	return nil
+}
+
+func (a *app) showNewAccessKey(out *keyturnapi.CreateAccessKeyOutput, region string) error {
 	if a.flags.output == outputJSON {
 		return a.writeJSON(out)
 	}
