@@ -23,7 +23,7 @@ var globalKeys = [...]globalKey{
 	{"aws:principalisawsservice", no},
 	{"aws:principaltype", func(q *question) string { return q.caller.kind() }},
 	{"aws:requestedregion", func(q *question) string { return q.caller.Region }},
-	{"aws:resourceaccount", func(q *question) string { return accountOf(q.resource.ARN) }},
+	{"aws:resourceaccount", func(q *question) string { return q.owner() }},
 	// What a proxy before this server speaks is not known here.
 	{"aws:securetransport", func(q *question) string { return strconv.FormatBool(q.caller.Secure) }},
 	{"aws:sourceip", func(q *question) string { return q.caller.SourceIP }},

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/iam/policy"
@@ -52,8 +53,7 @@ func judge(c *Caller, action string, res *Resource) verdict {
 	q := ask(c, action, res)
 	defer q.done()
 	byIdentity, byResource := q.identityEffect(), res.Policy.Decide(&q.request)
-	owner := accountOf(res.ARN)
-	own := owner == "" || owner == c.Account
+	own := q.owner() == c.Account
 	switch {
 	case byIdentity == policy.Deny:
 		return deniedByIdentity
@@ -103,6 +103,10 @@ func (r *Resource) orAny() string {
 	}
 	return r.ARN
 }
+
+// owner is the account of the resource. What is asked of no single resource, such
+// as a list, is about the caller's own.
+func (q *question) owner() string { return cmp.Or(accountOf(q.resource.ARN), q.caller.Account) }
 
 // accountOf is the owner that an ARN names, or "".
 func accountOf(arn string) string {

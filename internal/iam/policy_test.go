@@ -209,6 +209,18 @@ func TestGlobalKeys(t *testing.T) {
 	}
 }
 
+// A list is the caller's own account's: a policy that keeps its user to that account
+// lets it list.
+func TestResourceAccountOfNoSingleResource(t *testing.T) {
+	c := userOf(own)
+	c.Policies = []*policy.Document{may(t, "Allow", "*", "*", fmt.Sprintf(`{"StringEquals":{"aws:ResourceAccount":%q}}`, own))}
+	for _, arn := range []string{"*", ""} {
+		if err := new(Guard).Check(t.Context(), c, "secretsmanager:ListSecrets", Resource{ARN: arn}); err != nil {
+			t.Errorf("on %q: %v", arn, err)
+		}
+	}
+}
+
 func TestEveryGlobalKeyIsInLowerCase(t *testing.T) {
 	for _, k := range globalKeys {
 		if k.name != strings.ToLower(k.name) {
