@@ -125,8 +125,10 @@ func (v *Vault) RemoveReplicas(ctx context.Context, tx *sqldb.Tx, arn ARN, regio
 	return nil
 }
 
-// Promote makes an ordinary secret of a replica; its primary forgets it. It
-// returns ErrInvalidRequest for a secret that is no replica.
+// Promote makes an ordinary secret of a replica; its primary forgets it. A service
+// that manages the primary knows nothing of it: as that service's secret nobody
+// could change or delete it. Promote returns ErrInvalidRequest for a secret that is
+// no replica.
 func (v *Vault) Promote(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	s, err := v.FindLive(ctx, tx, arn)
 	if err != nil {
@@ -138,10 +140,10 @@ func (v *Vault) Promote(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	if err := dropReplica(ctx, tx, s.PrimaryARN(), arn.Place().Region); err != nil {
 		return err
 	}
-	if _, err := change(ctx, tx, `UPDATE secrets SET primary_region = '' WHERE arn = $1`, arn); err != nil {
+	if _, err := change(ctx, tx, `UPDATE secrets SET primary_region = '', owning_service = '' WHERE arn = $1`, arn); err != nil {
 		return fmt.Errorf("promoting a replica: %w", err)
 	}
-	return v.Touch(ctx, tx, arn)
+	return v.Untag(ctx, tx, arn, []string{ownerTag})
 }
 
 // dropReplica takes a region off a primary's list. Without any it is an ordinary

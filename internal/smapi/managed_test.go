@@ -101,6 +101,28 @@ func TestManagedSecretAllows(t *testing.T) {
 	})
 }
 
+// The service that manages a secret does not manage what a replica of it was promoted
+// to: who promoted that may change and delete it.
+func TestPromotedManagedSecretIsAnOrdinaryOne(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ctx, s, c := t.Context(), newManaged(h), h.in("eu-west-1")
+		_, err := h.replicate(*s, false, region("eu-west-1"))
+		h.must(err)
+		synctest.Wait()
+		_, err = c.StopReplicationToReplica(ctx, &sm.StopReplicationToReplicaInput{SecretId: s})
+		h.must(err)
+		if d := c.describe(*s); d.OwningService != nil || len(d.Tags) != 1 || *d.Tags[0].Key != "aws:rds:primaryDBClusterArn" {
+			t.Errorf("got %+v", d)
+		}
+		c.put(*s, "v2", "changed")
+		_, err = c.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: s})
+		h.must(err)
+		if d := h.describe(*s); *d.OwningService != "rds" || h.get(*s) != "made" {
+			t.Errorf("of the primary: %+v", d)
+		}
+	})
+}
+
 const byItself = "InvalidRequestException: This server can't rotate the secret by itself, since that takes the service or partner that it belongs to. To store its rotation settings, call RotateSecret with RotateImmediately=false."
 
 func TestManagedExternalSecret(t *testing.T) {
