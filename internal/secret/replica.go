@@ -143,7 +143,24 @@ func (v *Vault) Promote(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	if _, err := change(ctx, tx, `UPDATE secrets SET primary_region = '', owning_service = '' WHERE arn = $1`, arn); err != nil {
 		return fmt.Errorf("promoting a replica: %w", err)
 	}
+	if err := v.dropReserved(ctx, tx, arn); err != nil {
+		return err
+	}
 	return v.Untag(ctx, tx, arn, []string{ownerTag})
+}
+
+// dropReserved takes away the version that waits for a rotation of the primary: here
+// nothing gives it a value, and it would keep every other rotation from beginning.
+func (v *Vault) dropReserved(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
+	id, err := v.Holder(ctx, tx, arn, Pending)
+	if err != nil || id == "" {
+		return err
+	}
+	version, err := v.ByID(ctx, tx, arn, id)
+	if err != nil || !version.Reserved() {
+		return err
+	}
+	return v.Remove(ctx, tx, arn, id)
 }
 
 // dropReplica takes a region off a primary's list. Without any it is an ordinary

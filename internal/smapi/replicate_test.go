@@ -383,6 +383,29 @@ func TestStopReplicationToReplica(t *testing.T) {
 	})
 }
 
+// A replica that is promoted during a rotation of its primary can be rotated: the
+// version without a value stays with the primary, whose rotation goes on.
+func TestPromotedDuringARotation(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		ctx, c, s := t.Context(), h.in("eu-west-1"), aws.String("s")
+		h.create("s", "one")
+		_, err := h.replicate("s", false, region("eu-west-1"))
+		h.must(err)
+		_, err = h.RotateSecret(ctx, &sm.RotateSecretInput{SecretId: s, ClientRequestToken: aws.String(token("v2")), RotationLambdaARN: aws.String(rotator)})
+		h.must(err)
+		synctest.Wait()
+		c.wantStages("s", "v1: AWSCURRENT", "v2: AWSPENDING")
+		_, err = c.StopReplicationToReplica(ctx, &sm.StopReplicationToReplicaInput{SecretId: s})
+		h.must(err)
+		c.wantStages("s", "v1: AWSCURRENT")
+		_, err = c.RotateSecret(ctx, &sm.RotateSecretInput{SecretId: s, ClientRequestToken: aws.String(token("v3")),
+			RotationLambdaARN: aws.String(strings.Replace(rotator, "us-east-1", "eu-west-1", 1))})
+		h.must(err)
+		c.wantStages("s", "v1: AWSCURRENT", "v3: AWSPENDING")
+		h.wantStages("s", "v1: AWSCURRENT", "v2: AWSPENDING")
+	})
+}
+
 // What a promoted secret had of its own, its rotation too, ends when it gives way
 // to a replica again.
 func TestNothingRotatesAReplica(t *testing.T) {
