@@ -82,7 +82,9 @@ func (s *shelf) read(id string) (string, error) {
 		return "", err
 	}
 	if !version.AccessedToday(s.now()) {
-		err = s.write(func(tx *sqldb.Tx) error { return s.vault.Accessed(context.Background(), tx, e.ARN, version.ID) })
+		err = s.write(func(tx *sqldb.Tx) error {
+			return s.vault.Accessed(context.Background(), tx, e.ARN, version.ID, tx.Now.UTC().Truncate(24*time.Hour))
+		})
 	}
 	return *value.Text, err
 }

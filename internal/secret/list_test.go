@@ -94,7 +94,7 @@ func mixed(t testing.TB) *store {
 // age gives a secret a past, or an end.
 func (s *store) age(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, i int) error {
 	if i%3 == 0 {
-		if err := s.Accessed(ctx, tx, arn, ""); err != nil {
+		if err := s.Accessed(ctx, tx, arn, "", tx.Now.UTC().Truncate(24*time.Hour)); err != nil {
 			return err
 		}
 	}

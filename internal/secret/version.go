@@ -127,12 +127,11 @@ func noStage(stage string) error {
 
 func (v *Version) has(stage string) bool { return slices.Contains(v.Stages, stage) }
 
-// Accessed notes that a version was read today; AWS keeps the day only. What is
-// kept in memory of the secret stays: it holds true but for that day, which is
-// told once it is on the disk.
-func (v *Vault) Accessed(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) error {
-	day := today(tx.Now)
-	if _, err := changeAccess(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1`, arn, sqldb.Millis(day)); err != nil {
+// Accessed notes that a version was read on a day; AWS keeps the day only. The
+// secret's own is the latest of any version. What is kept in memory of the secret
+// stays: it holds true but for that day, which is told once it is on the disk.
+func (v *Vault) Accessed(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, day time.Time) error {
+	if _, err := changeAccess(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1 AND (accessed_at IS NULL OR accessed_at < $2)`, arn, sqldb.Millis(day)); err != nil {
 		return fmt.Errorf("noting an access: %w", err)
 	}
 	_, err := changeAccess(ctx, tx, `UPDATE secret_versions SET accessed_at = $3 WHERE `+ofSecret+` AND id = $2`, arn, id, sqldb.Millis(day))

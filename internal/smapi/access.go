@@ -24,7 +24,7 @@ const (
 // goroutine that lives while there is something to note.
 type accesses struct {
 	sync.Mutex
-	waiting map[access]bool          // :: version → it waits
+	waiting map[access]time.Time     // :: version → the day it was read
 	days    map[secret.ARN]time.Time // :: secret → the day it was read
 	running bool
 	crew    sync.WaitGroup
@@ -44,14 +44,14 @@ func (s *Service) noteAccess(version *secret.Version) {
 	a := &s.accesses
 	a.Lock()
 	defer a.Unlock()
-	key := access{version.ARN, version.ID}
-	if a.waiting[key] || len(a.waiting) >= maxAccesses {
+	key, day := access{version.ARN, version.ID}, now.UTC().Truncate(24*time.Hour)
+	if a.waiting[key].Equal(day) || len(a.waiting) >= maxAccesses {
 		return
 	}
 	if a.waiting == nil {
-		a.waiting, a.days = map[access]bool{}, map[secret.ARN]time.Time{}
+		a.waiting, a.days = map[access]time.Time{}, map[secret.ARN]time.Time{}
 	}
-	a.waiting[key], a.days[key.arn] = true, now.Truncate(24*time.Hour)
+	a.waiting[key], a.days[key.arn] = day, day
 	if !a.running {
 		a.running = true
 		a.crew.Go(s.noteAccesses)
@@ -75,8 +75,8 @@ func (s *Service) lastAccess(arn secret.ARN, noted *time.Time) *time.Time {
 func (s *Service) noteAccesses() {
 	for batch := s.accesses.next(); len(batch) > 0; batch = s.accesses.next() {
 		err := s.db.Write(context.Background(), func(tx *sqldb.Tx) error {
-			for _, a := range batch {
-				if err := s.vault.Accessed(context.Background(), tx, a.arn, a.id); err != nil {
+			for a, day := range batch {
+				if err := s.vault.Accessed(context.Background(), tx, a.arn, a.id, day); err != nil {
 					return err
 				}
 			}
@@ -89,11 +89,12 @@ func (s *Service) noteAccesses() {
 	}
 }
 
-func (a *accesses) next() (batch []access) {
+func (a *accesses) next() map[access]time.Time {
 	a.Lock()
 	defer a.Unlock()
-	for key := range a.waiting {
-		if batch = append(batch, key); len(batch) == accessBatch {
+	batch := make(map[access]time.Time, min(len(a.waiting), accessBatch))
+	for key, day := range a.waiting {
+		if batch[key] = day; len(batch) == accessBatch {
 			return batch
 		}
 	}
@@ -101,11 +102,14 @@ func (a *accesses) next() (batch []access) {
 	return batch
 }
 
-func (a *accesses) done(batch []access) {
+// done forgets what was noted. Who was read meanwhile on another day still waits.
+func (a *accesses) done(batch map[access]time.Time) {
 	a.Lock()
 	defer a.Unlock()
-	for _, key := range batch {
-		delete(a.waiting, key)
+	for key, day := range batch {
+		if a.waiting[key].Equal(day) {
+			delete(a.waiting, key)
+		}
 	}
 	left := map[secret.ARN]bool{} // secrets of which another version waits
 	for key := range a.waiting {

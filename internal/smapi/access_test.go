@@ -1,6 +1,7 @@
 package smapi_test
 
 import (
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,25 @@ func TestDayOfAReadIsShownAtOnceAndNotedInTheBackground(t *testing.T) {
 				t.Errorf("noted: %+v, %v, want %v", found, err, today)
 			}
 			time.Sleep(24 * time.Hour)
+		}
+	})
+}
+
+// The day of a read is noted, not that on which the disk has time for it.
+func TestReadBeforeMidnightIsOfThatDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouseAt(t, filepath.Join(t.TempDir(), "keyturn.db"))
+		h.make(secret.New{Name: "read"})
+		day := time.Now().UTC().Truncate(24 * time.Hour)
+		go func() {
+			_ = h.db.Write(t.Context(), func(*sqldb.Tx) error { time.Sleep(24 * time.Hour); return nil })
+		}()
+		synctest.Wait()
+		h.get("read")
+		time.Sleep(25 * time.Hour)
+		synctest.Wait()
+		if got := h.describe("read").LastAccessedDate; got == nil || !got.Equal(day) {
+			t.Errorf("got %v, want %v", got, day)
 		}
 	})
 }

@@ -47,7 +47,10 @@ func inHouse(t *testing.T, do func(t *testing.T, h *house)) {
 	synctest.Test(t, func(t *testing.T) { do(t, newHouse(t)) })
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T) *house { return newHouseAt(t, ":memory:") }
+
+// newHouseAt has its database in a file, whose readers do not wait for a writer.
+func newHouseAt(t *testing.T, file string) *house {
 	standard, err := envelope.NewLocal()
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +60,7 @@ func newHouse(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	h := &house{other: other.ID()}
-	if h.db, err = sqldb.Open(t.Context(), ":memory:", time.Now, secret.Schema, scheduler.Schema); err != nil {
+	if h.db, err = sqldb.Open(t.Context(), file, time.Now, secret.Schema, scheduler.Schema); err != nil {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)

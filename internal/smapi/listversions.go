@@ -52,10 +52,9 @@ func (s *Service) versionEntry(v *secret.Version) types.SecretVersionsListEntry 
 func (s *Service) lastRead(v *secret.Version) *time.Time {
 	a := &s.accesses
 	a.Lock()
-	waits := a.waiting[access{v.ARN, v.ID}]
-	a.Unlock()
-	if waits {
-		return s.lastAccess(v.ARN, v.Accessed)
+	defer a.Unlock()
+	if day, waits := a.waiting[access{v.ARN, v.ID}]; waits {
+		return &day
 	}
 	return v.Accessed
 }
