@@ -14,8 +14,14 @@ import (
 // is ready for use; it is safe for concurrent use.
 type Admins struct {
 	mu     sync.Mutex
-	idle   map[Login][]Session
+	idle   map[Login][]*idleSession
 	closed bool
+}
+
+// idleSession is a session without work, until end closes it.
+type idleSession struct {
+	Session
+	end *time.Timer
 }
 
 // idleAdmin is how long a session stays open without work.
@@ -48,8 +54,10 @@ func (a *Admins) pop(l Login) Session {
 	if len(all) == 0 {
 		return nil
 	}
+	last := all[len(all)-1]
+	last.end.Stop()
 	a.set(l, all[:len(all)-1])
-	return all[len(all)-1]
+	return last.Session
 }
 
 // put keeps a session, if it can be.
@@ -65,8 +73,9 @@ func (a *Admins) keep(l Login, s Session) bool {
 	if a.closed {
 		return false
 	}
-	a.set(l, append(a.idle[l], s))
-	time.AfterFunc(idleAdmin, func() { a.drop(l, s) })
+	idle := &idleSession{Session: s}
+	idle.end = time.AfterFunc(idleAdmin, func() { a.drop(l, idle) })
+	a.set(l, append(a.idle[l], idle))
 	return true
 }
 
@@ -78,20 +87,20 @@ func (a *Admins) Close() {
 	a.mu.Unlock()
 	for _, all := range idle {
 		for _, s := range all {
+			s.end.Stop()
 			_ = s.Close()
 		}
 	}
 }
 
-// drop closes a session that is not at work. If it was since it was put here, that
-// is somewhat early.
-func (a *Admins) drop(l Login, s Session) {
+// drop closes a session that is not at work.
+func (a *Admins) drop(l Login, s *idleSession) {
 	if a.remove(l, s) {
 		_ = s.Close() // which may take a while
 	}
 }
 
-func (a *Admins) remove(l Login, s Session) bool {
+func (a *Admins) remove(l Login, s *idleSession) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := slices.Index(a.idle[l], s)
@@ -102,9 +111,9 @@ func (a *Admins) remove(l Login, s Session) bool {
 	return true
 }
 
-func (a *Admins) set(l Login, all []Session) {
+func (a *Admins) set(l Login, all []*idleSession) {
 	if a.idle == nil {
-		a.idle = map[Login][]Session{}
+		a.idle = map[Login][]*idleSession{}
 	}
 	if a.idle[l] = all; len(all) == 0 {
 		delete(a.idle, l)

@@ -54,6 +54,27 @@ func TestAdminsCloseWhatNobodyUses(t *testing.T) {
 	})
 }
 
+// A session that is used again and again stays open.
+func TestAdminsKeepWhatIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var admins Admins
+		login, used := Login{Host: "db"}, &line{}
+		admins.put(login, used)
+		for range 5 {
+			time.Sleep(idleAdmin * 3 / 4)
+			if admins.take(t.Context(), login) != used {
+				t.Fatal("the session was closed between two uses")
+			}
+			admins.put(login, used)
+		}
+		time.Sleep(idleAdmin + time.Millisecond)
+		synctest.Wait()
+		if !used.closed {
+			t.Error("the session stays open without use")
+		}
+	})
+}
+
 func TestAdminsKeepNothingOnceClosed(t *testing.T) {
 	var admins Admins
 	login := Login{Host: "db"}
@@ -82,8 +103,9 @@ func TestAdminsWaitForNoSessionThatIsClosed(t *testing.T) {
 	var admins Admins
 	hung := &slow{closing: make(chan struct{}), let: make(chan struct{})}
 	defer close(hung.let)
-	admins.put(Login{Host: "hung"}, hung)
-	go admins.drop(Login{Host: "hung"}, hung)
+	login := Login{Host: "hung"}
+	admins.put(login, hung)
+	go admins.drop(login, admins.idle[login][0])
 	<-hung.closing
 	done := make(chan struct{})
 	go func() {
