@@ -269,7 +269,7 @@ func comma(text string) string {
 }
 
 func summaryText(sum transfer.Summary) string {
-	text := fmt.Sprintf("%d secrets, %d versions", sum.Secrets, sum.Versions)
+	text := counted(sum.Secrets, "secret") + ", " + counted(sum.Versions, "version")
 	for _, action := range []transfer.Action{transfer.Exported, transfer.Created, transfer.Completed, transfer.Unchanged, transfer.Skipped, transfer.Failed, transfer.Interrupted} {
 		if n := sum.Actions[action]; n > 0 {
 			text += fmt.Sprintf(", %d %s", n, action)
@@ -279,6 +279,14 @@ func summaryText(sum transfer.Summary) string {
 		text += "; SHA-256 " + sum.Hash
 	}
 	return text
+}
+
+// counted is a number of things whose plural ends in s.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func addArchiveCompletion(cmd *cobra.Command, files ...string) {

@@ -46,7 +46,7 @@ func repairOf(k repairFacts) (repairAction, string) {
 	case k.pending == "" && lost:
 		return repairRotate, "No staged password logs in. A new rotation can set one by the administrator that the secret's key masterarn names; without that key it will fail. Or store the password that works as AWSCURRENT."
 	case k.pending == "":
-		return repairRotate, "The database has the password of AWSPREVIOUS, not that of AWSCURRENT. A new rotation logs in with AWSPREVIOUS and sets a new password."
+		return repairRotate, "The database refuses the password of AWSCURRENT, and accepts that of AWSPREVIOUS. A new rotation sets a new password: by AWSPREVIOUS or, where the secret's key masterarn names one, by the administrator."
 	case k.next == rotation.LoginLive && k.current == rotation.LoginLive && !unfit:
 		return repairFinish, "The database accepts the pending password beside that of AWSCURRENT: the rotation has only to be completed."
 	case k.next == rotation.LoginLive && k.current != rotation.LoginLive && unfit:
@@ -62,7 +62,7 @@ func repairOf(k repairFacts) (repairAction, string) {
 	case lost:
 		return repairFinish, "No staged password logs in. The rotation can set the pending one by the administrator that the secret's key masterarn names; without that key it will fail. Or store the password that works as AWSCURRENT."
 	case k.current != rotation.LoginLive:
-		return repairFinish, "The database has the password of AWSPREVIOUS. The rotation logs in with it and sets the pending one."
+		return repairFinish, "The database refuses the password of AWSCURRENT, and accepts that of AWSPREVIOUS. The rotation sets the pending one: by AWSPREVIOUS or, where the secret's key masterarn names one, by the administrator."
 	case k.lastClass == string(rotation.ClassPolicy):
 		return repairRecreate, "The pending value can't come into the database, and a version keeps its value: a new rotation makes another one."
 	case k.lastClass == "":
