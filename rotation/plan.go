@@ -255,10 +255,14 @@ func (p *Plan) outlook() {
 		return
 	}
 	p.Exposure = "none: the value of AWSCURRENT logs in at every moment"
+	until := "retireSecret"
+	if p.Strategy == StrategyAlternatingUsers {
+		until = "the next rotation, which sets the password of the user of AWSPREVIOUS"
+	}
 	p.WayBack = []string{
 		"until finishSecret has moved AWSCURRENT: CancelRotateSecret; the value of AWSCURRENT stays valid",
-		"after that, until retireSecret: UpdateSecretVersionStage moves AWSCURRENT back to the version of AWSPREVIOUS, which still logs in",
-		"after retireSecret: another rotation",
+		"after that, until " + until + ": UpdateSecretVersionStage moves AWSCURRENT back to the version of AWSPREVIOUS, which still logs in",
+		"later: another rotation",
 	}
 }
 

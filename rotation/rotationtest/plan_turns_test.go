@@ -43,11 +43,15 @@ func TestPlanOfAlternatingUsersWithoutAdmin(t *testing.T) {
 func TestPlanOfTurnsNamesStatements(t *testing.T) {
 	w := newTurns(t, dbserver.Postgres)
 	w.sql("ALTER ROLE %s CONNECTION LIMIT 20", w.first.Username)
-	all := fmt.Sprint(w.plan(rotation.StepPlan).Statements)
+	p := w.plan(rotation.StepPlan)
+	all := fmt.Sprint(p.Statements)
 	for _, text := range []string{`ALTER ROLE "APP" RENAME TO "APP_owner"`, `CREATE ROLE "APP_clone" LOGIN`, `ALTER ROLE "APP_clone" PASSWORD [redacted]`} {
 		if text = strings.ReplaceAll(text, "APP", w.first.Username); !strings.Contains(all, text) {
 			t.Errorf("the plan tells of no %s: %s", text, all)
 		}
+	}
+	if back := fmt.Sprint(p.WayBack); strings.Contains(back, "retireSecret") {
+		t.Errorf("no retireSecret is planned, but the way back is %s", back)
 	}
 	if strings.Contains(all, "SCRAM") {
 		t.Error("the plan holds a verifier")
