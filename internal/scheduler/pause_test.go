@@ -57,15 +57,22 @@ func TestWhatSomebodyMustMendWaits(t *testing.T) {
 func TestStartWithTheSameTokenEndsThePause(t *testing.T) {
 	scripted(t, func(t *testing.T, h *house) {
 		h.failing("setSecret", "privilege")
-		h.configure(scheduler.Rule{}, h.start("second"))
-		h.during(func() {
-			synctest.Wait()
-			h.taken()
-			h.write(h.start("second"))
-			h.Poke()
-			synctest.Wait()
-			want(t, "steps", "setSecret", h.taken())
-		})
+		h.startedTwice(t, "setSecret")
+	})
+}
+
+// startedTwice starts a rotation that comes to a stop, and asks for it with the same token
+// once more.
+func (h *house) startedTwice(t *testing.T, steps string) {
+	t.Helper()
+	h.configure(scheduler.Rule{}, h.start("second"))
+	h.during(func() {
+		synctest.Wait()
+		h.taken()
+		h.write(h.start("second"))
+		h.Poke()
+		synctest.Wait()
+		want(t, "steps", steps, h.taken())
 	})
 }
 
@@ -81,15 +88,7 @@ func TestStartWithTheSameTokenAfterThePromotion(t *testing.T) {
 			failed = true
 			return "", errors.Join(h.play(t.Context(), e), &scheduler.FunctionError{Type: "tcp", Message: "connection refused"})
 		}
-		h.configure(scheduler.Rule{}, h.start("second"))
-		h.during(func() {
-			synctest.Wait()
-			h.taken()
-			h.write(h.start("second"))
-			h.Poke()
-			synctest.Wait()
-			want(t, "steps", "finishSecret", h.taken())
-		})
+		h.startedTwice(t, "finishSecret")
 	})
 }
 
