@@ -31,6 +31,12 @@ func (p Place) prefix() string {
 	return fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:", p.Region, p.Account)
 }
 
+// placeName is the column place_name of a secret: what tells it from others in its
+// ARN, without the suffix.
+func (p Place) placeName(name string) string {
+	return p.Region + ":" + p.Account + ":secret:" + name
+}
+
 // CheckName returns ErrValidation for a name that AWS does not allow.
 func CheckName(name string) error {
 	if !legalName.MatchString(name) {
@@ -134,8 +140,7 @@ func foreign(at Place, arn ARN) ARN {
 
 func lookUp(ctx context.Context, tx *sqldb.Tx, at Place, name string) (ARN, error) {
 	var arn ARN
-	err := tx.QueryRow(ctx, `SELECT arn FROM secrets WHERE account = $1 AND region = $2 AND name = $3`,
-		at.Account, at.Region, name).Scan(&arn)
+	err := tx.QueryRow(ctx, `SELECT arn FROM secrets WHERE place_name = $1`, at.placeName(name)).Scan(&arn)
 	if errors.Is(err, sql.ErrNoRows) {
 		return UnknownARN(at, name), nil
 	}

@@ -138,13 +138,13 @@ func newEntryTexts(columns, joins string) *entryTexts {
 	text := `SELECT ` + columns + `, s.` + strings.Join(strings.Fields(secretColumns), " s.") + `
 	FROM secrets s` + joins + `
 	WHERE (s.delete_at IS NULL OR s.delete_at > $1) AND `
-	return &entryTexts{text + `s.arn = $2`, text + `s.account = $2 AND s.region = $3 AND s.name = $4`}
+	return &entryTexts{text + byOtherARN, text + `place_name = $2`}
 }
 
 func readEntry(ctx context.Context, tx *sqldb.Tx, k cacheKey, arn ARN, texts *entryTexts) (*Entry, error) {
 	query, args := texts.byARN, []any{sqldb.Millis(tx.Now), string(arn)}
 	if arn == "" {
-		query, args = texts.byName, []any{sqldb.Millis(tx.Now), k.at.Account, k.at.Region, k.name}
+		query, args = texts.byName, []any{sqldb.Millis(tx.Now), k.at.placeName(k.name)}
 		arn = UnknownARN(k.at, k.name)
 	}
 	e := &Entry{ARN: arn, headOnly: texts == entryHead}

@@ -150,7 +150,7 @@ func (v *Vault) rekey(ctx context.Context, tx *sqldb.Tx, arn ARN, r *Rekeying) e
 			return fmt.Errorf("storing a version under another key: %w", err)
 		}
 	}
-	if _, err := change(ctx, tx, `UPDATE secrets SET kms_key_id = $2 WHERE arn = $1`, arn, r.KMSKeyID); err != nil {
+	if _, err := change(ctx, tx, `UPDATE secrets SET kms_key_id = $2 WHERE `+byARN, arn, r.KMSKeyID); err != nil {
 		return fmt.Errorf("storing a KmsKeyId: %w", err)
 	}
 	return v.tellPrimary(ctx, tx, arn, r.KMSKeyID)

@@ -35,7 +35,7 @@ const boardColumns = `number, versions, primary_region <> '', changed_order <> c
 
 // readBoard returns the board of a secret. One that does not exist has no labels.
 func readBoard(ctx context.Context, tx *sqldb.Tx, arn ARN) (*board, error) {
-	b, err := scanBoard(arn, tx.QueryRow(ctx, `SELECT `+boardColumns+` FROM secrets WHERE arn = $1`, arn).Scan)
+	b, err := scanBoard(arn, tx.QueryRow(ctx, `SELECT `+boardColumns+` FROM secrets WHERE `+byARN, arn).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return &board{arn: arn}, nil
 	}

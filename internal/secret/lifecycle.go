@@ -76,7 +76,7 @@ func insertSecret(ctx context.Context, tx *sqldb.Tx, n New, version *Version) (*
 	err = changeReturning(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
 			owning_service, created_at, changed_at, changed_order, labels, current, versions, tags)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9, $10, $11, $12, $13)
-		ON CONFLICT (account, region, name) DO NOTHING RETURNING number`, n.ARN,
+		ON CONFLICT (place_name) DO NOTHING RETURNING number`, n.ARN,
 		at.Account, at.Region, n.Name, n.Description, n.KMSKeyID, n.Type, n.OwningService, now,
 		labels, b.holder(Current), len(b.pins), tags).Scan(&b.secret)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -145,7 +145,7 @@ func (v *Vault) Update(ctx context.Context, tx *sqldb.Tx, arn ARN, c Change) err
 		}
 	}
 	_, err := change(ctx, tx, `UPDATE secrets SET description = COALESCE($2, description), type = COALESCE($3, type)
-		WHERE arn = $1`, arn, c.Description, c.Type)
+		WHERE `+byARN, arn, c.Description, c.Type)
 	if err != nil {
 		return fmt.Errorf("updating a secret: %w", err)
 	}
@@ -158,7 +158,7 @@ func (v *Vault) SetExternal(ctx context.Context, tx *sqldb.Tx, arn ARN, e Extern
 	if err != nil {
 		return fmt.Errorf("storing an external secret: %w", err)
 	}
-	if _, err := change(ctx, tx, `UPDATE secrets SET external = $2 WHERE arn = $1`, arn, string(text)); err != nil {
+	if _, err := change(ctx, tx, `UPDATE secrets SET external = $2 WHERE `+byARN, arn, string(text)); err != nil {
 		return fmt.Errorf("storing an external secret: %w", err)
 	}
 	return v.Touch(ctx, tx, arn)
@@ -177,7 +177,7 @@ func (v *Vault) Delete(ctx context.Context, tx *sqldb.Tx, arn ARN, at time.Time)
 	if err := v.requireNoReplicas(ctx, tx, arn); err != nil {
 		return err
 	}
-	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = $2 WHERE arn = $1`, arn, sqldb.Millis(at))
+	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = $2 WHERE `+byARN, arn, sqldb.Millis(at))
 	return errors.Join(err, v.Touch(ctx, tx, arn))
 }
 
@@ -187,7 +187,7 @@ func (v *Vault) Restore(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, er
 	if err != nil || !s.Deleted() {
 		return s, err
 	}
-	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = NULL WHERE arn = $1`, arn)
+	_, err = change(ctx, tx, `UPDATE secrets SET delete_at = NULL WHERE `+byARN, arn)
 	return s, errors.Join(err, v.Touch(ctx, tx, arn))
 }
 
@@ -232,11 +232,9 @@ func (v *Vault) VersionIDs(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Versio
 // Purge removes a secret and all its versions at once. An unknown ARN is no
 // error.
 func (v *Vault) Purge(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	if _, err := change(ctx, tx, `DELETE FROM secret_versions WHERE `+ofSecret, arn); err != nil {
-		return fmt.Errorf("removing a secret: %w", err)
-	}
-	for _, table := range []string{"secret_replicas", "secret_removed_versions", "secret_cleanups", "secrets"} {
-		if _, err := change(ctx, tx, `DELETE FROM `+table+` WHERE arn = $1`, arn); err != nil {
+	for _, rows := range []string{"secret_versions WHERE " + ofSecret, "secret_replicas WHERE arn = $1", "secret_removed_versions WHERE arn = $1",
+		"secret_cleanups WHERE arn = $1", "secrets WHERE " + byARN} {
+		if _, err := change(ctx, tx, `DELETE FROM `+rows, arn); err != nil {
 			return fmt.Errorf("removing a secret: %w", err)
 		}
 	}

@@ -108,9 +108,9 @@ var inList = func() string {
 	return "(" + b.String()[1:] + ")"
 }()
 
-// inArgs is the values of inList, ARNs or numbers of secrets, with room for more
+// inArgs is the values of inList, place_names or numbers of secrets, with room for more
 // arguments.
-func inArgs[T ARN | int64](values []T) []any {
+func inArgs[T string | int64](values []T) []any {
 	args := make([]any, batchSize, batchSize+2)
 	for i := range args {
 		var v T // nobody's

@@ -231,8 +231,8 @@ func (p Page) fewIn(ctx context.Context, tx *sqldb.Tx, spans []span) (bool, erro
 	for _, s := range spans {
 		var n int
 		err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM secrets
-			WHERE account = $1 AND region = $2 AND name >= $3 AND name < $4 LIMIT $5)`,
-			p.At.Account, p.At.Region, s.low, s.high, maxSorted+1).Scan(&n)
+			WHERE place_name >= $1 AND place_name < $2 LIMIT $3)`,
+			p.At.placeName(s.low), p.At.placeName(s.high), maxSorted+1).Scan(&n)
 		if err != nil {
 			return false, fmt.Errorf("counting names: %w", err)
 		}
@@ -255,10 +255,10 @@ type inSpans struct {
 func (b *inSpans) next(ctx context.Context, tx *sqldb.Tx, n int) (all []position, err error) {
 	order, after := b.page.direction()
 	column := timeColumns[b.page.By] + " + 0" // so that the index of names is used
-	text := `SELECT ` + column + `, arn, number FROM secrets WHERE account = $1 AND region = $2 AND name >= $3 AND name < $4
-		AND (` + column + `, arn) ` + after + ` ($5, $6) ORDER BY ` + column + order + `, arn` + order + ` LIMIT $7`
+	text := `SELECT ` + column + `, arn, number FROM secrets WHERE place_name >= $1 AND place_name < $2
+		AND (` + column + `, arn) ` + after + ` ($3, $4) ORDER BY ` + column + order + `, arn` + order + ` LIMIT $5`
 	for _, s := range b.spans {
-		found, err := positions(ctx, tx, text, b.page.At.Account, b.page.At.Region, s.low, s.high, b.at.at, b.at.arn, n)
+		found, err := positions(ctx, tx, text, b.page.At.placeName(s.low), b.page.At.placeName(s.high), b.at.at, b.at.arn, n)
 		if err != nil {
 			return nil, err
 		}
@@ -305,12 +305,12 @@ func (p Page) clip(spans []span, after position) (rest []span) {
 
 func (b *byName) next(ctx context.Context, tx *sqldb.Tx, n int) (all []position, err error) {
 	order, _ := b.page.direction()
-	text := `SELECT 0, arn, number FROM secrets WHERE account = $1 AND region = $2 AND name >= $3 AND name < $4
-		ORDER BY name` + order + ` LIMIT $5`
+	text := `SELECT 0, arn, number FROM secrets WHERE place_name >= $1 AND place_name < $2
+		ORDER BY place_name` + order + ` LIMIT $3`
 	for len(b.spans) > 0 && len(all) < n {
 		s := b.spans[0]
 		want := n - len(all)
-		found, err := positions(ctx, tx, text, b.page.At.Account, b.page.At.Region, s.low, s.high, want)
+		found, err := positions(ctx, tx, text, b.page.At.placeName(s.low), b.page.At.placeName(s.high), want)
 		if err != nil {
 			return nil, err
 		}

@@ -68,8 +68,8 @@ func (v *Vault) Replicas(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Replica,
 	at := arn.Place()
 	rows, err := tx.Query(ctx, `SELECT r.region, r.kms_key_id, r.status, r.message, s.accessed_at
 		FROM secret_replicas r LEFT JOIN secrets s
-			ON s.account = $2 AND s.region = r.region AND s.name = $3 AND s.primary_region = $4
-		WHERE r.arn = $1 ORDER BY r.position`, arn, at.Account, arn.Name(), at.Region)
+			ON s.place_name = r.region || $2 AND s.primary_region = $3
+		WHERE r.arn = $1 ORDER BY r.position`, arn, Place{Account: at.Account}.placeName(arn.Name()), at.Region)
 	if err != nil {
 		return nil, fmt.Errorf("reading replicas: %w", err)
 	}
@@ -100,7 +100,7 @@ func (v *Vault) AddReplicas(ctx context.Context, tx *sqldb.Tx, arn ARN, regions 
 			return fmt.Errorf("adding a replica: %w", err)
 		}
 	}
-	_, err := change(ctx, tx, `UPDATE secrets SET primary_region = region WHERE arn = $1`, arn)
+	_, err := change(ctx, tx, `UPDATE secrets SET primary_region = region WHERE `+byARN, arn)
 	tx.OnCommit(v.Poke)
 	return err
 }
@@ -140,7 +140,7 @@ func (v *Vault) Promote(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
 	if err := dropReplica(ctx, tx, s.PrimaryARN(), arn.Place().Region); err != nil {
 		return err
 	}
-	if _, err := change(ctx, tx, `UPDATE secrets SET primary_region = '', owning_service = '' WHERE arn = $1`, arn); err != nil {
+	if _, err := change(ctx, tx, `UPDATE secrets SET primary_region = '', owning_service = '' WHERE `+byARN, arn); err != nil {
 		return fmt.Errorf("promoting a replica: %w", err)
 	}
 	if err := v.dropReserved(ctx, tx, arn); err != nil {
@@ -170,7 +170,7 @@ func dropReplica(ctx context.Context, tx *sqldb.Tx, arn ARN, region string) erro
 		return fmt.Errorf("removing a replica: %w", err)
 	}
 	_, err := change(ctx, tx, `UPDATE secrets SET primary_region = ''
-		WHERE arn = $1 AND NOT EXISTS (SELECT 1 FROM secret_replicas WHERE arn = $1)`, arn)
+		WHERE `+byARN+` AND NOT EXISTS (SELECT 1 FROM secret_replicas WHERE arn = $1)`, arn)
 	return err
 }
 

@@ -111,8 +111,8 @@ func readPlan(ctx context.Context, tx *sqldb.Tx, c Copying) (*copyPlan, error) {
 // that hold another value there.
 func (v *Vault) lacking(ctx context.Context, tx *sqldb.Tx, primary, replica ARN) ([]*Version, error) {
 	rows, err := tx.Query(ctx, `SELECT v.id FROM secret_versions v
-		LEFT JOIN secret_versions r ON r.secret = (SELECT number FROM secrets WHERE arn = $2) AND r.id = v.id
-		WHERE v.secret = (SELECT number FROM secrets WHERE arn = $1) AND (r.id IS NULL OR r.kind <> v.kind
+		LEFT JOIN secret_versions r ON r.secret = (SELECT number FROM secrets WHERE `+byOtherARN+`) AND r.id = v.id
+		WHERE v.`+ofSecret+` AND (r.id IS NULL OR r.kind <> v.kind
 			OR COALESCE(r.origin, x'') <> COALESCE(substr(v.ciphertext, 1, $3), x''))`, primary, replica, markBytes)
 	if err != nil {
 		return nil, fmt.Errorf("comparing a replica: %w", err)
@@ -216,8 +216,8 @@ func (v *Vault) claimName(ctx context.Context, tx *sqldb.Tx, p *copyPlan, gaveWa
 	}
 	_, err = change(ctx, tx, `INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type,
 			owning_service, tags, created_at, changed_at, changed_order, primary_region)
-		SELECT $1, account, $2, name, description, $3, type, owning_service, tags, $4, changed_at, changed_at, region
-		FROM secrets WHERE arn = $5`, replica, p.Region, p.key, sqldb.Millis(tx.Now), p.Primary)
+		SELECT $1, account, $3, name, description, $4, type, owning_service, tags, $5, changed_at, changed_at, region
+		FROM secrets WHERE `+byOtherARN, replica, p.Primary, p.Region, p.key, sqldb.Millis(tx.Now))
 	if err != nil {
 		return false, fmt.Errorf("creating a replica: %w", err)
 	}
@@ -244,7 +244,7 @@ func (v *Vault) copyVersions(ctx context.Context, tx *sqldb.Tx, p *copyPlan) err
 		}
 	}
 	_, err = changeOf(ctx, tx, `DELETE FROM secret_versions WHERE secret = $1
-		AND id NOT IN (SELECT id FROM secret_versions WHERE secret = (SELECT number FROM secrets WHERE arn = $2))`, b, p.Primary)
+		AND id NOT IN (SELECT id FROM secret_versions WHERE secret = (SELECT number FROM secrets WHERE `+byOtherARN+`))`, b, p.Primary)
 	return err
 }
 
@@ -257,8 +257,8 @@ func copyDetails(ctx context.Context, tx *sqldb.Tx, p *copyPlan) error {
 	_, removed := change(ctx, tx, `INSERT INTO secret_removed_versions (arn, id, removed_at)
 		SELECT $1, id, removed_at FROM secret_removed_versions WHERE arn = $2`, p.replica(), p.Primary)
 	_, details := change(ctx, tx, `UPDATE secrets SET (description, type, owning_service, tags, changed_at, changed_order, resource_policy, external, labels, current, versions)
-		= (SELECT description, type, owning_service, tags, changed_at, changed_at, resource_policy, external, labels, current, versions FROM secrets WHERE arn = $2)
-		WHERE arn = $1`, p.replica(), p.Primary)
+		= (SELECT description, type, owning_service, tags, changed_at, changed_at, resource_policy, external, labels, current, versions FROM secrets WHERE `+byOtherARN+`)
+		WHERE `+byARN, p.replica(), p.Primary)
 	if err := errors.Join(removed, details); err != nil {
 		return fmt.Errorf("copying to a replica: %w", err)
 	}

@@ -31,7 +31,7 @@ func TestOlderDatabaseIsUpgraded(t *testing.T) {
 	}
 	h := newHouse(t, path)
 	h.read(func(tx *sqldb.Tx) error {
-		found, err := h.Find(t.Context(), tx, "arn:b")
+		found, err := h.Find(t.Context(), tx, "arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf")
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func TestOlderDatabaseIsUpgraded(t *testing.T) {
 		if diff := cmp.Diff(map[secret.VersionID][]string{"v1": {secret.Previous}, "v2": {"mine", secret.Current}}, full); diff != "" {
 			t.Errorf("labels (-stored +kept):\n%s", diff)
 		}
-		for arn, want := range map[secret.ARN][]secret.VersionID{"arn:a": nil, "arn:b": {"v0", "v1", "v2"}, "arn:c": {"v1"}} {
+		for arn, want := range map[secret.ARN][]secret.VersionID{"arn:aws:secretsmanager:us-east-1:000000000000:secret:a-AbCdEf": nil, "arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf": {"v0", "v1", "v2"}, "arn:aws:secretsmanager:us-east-1:000000000000:secret:c-AbCdEf": {"v1"}} {
 			ids, err := h.VersionIDs(t.Context(), tx, arn)
 			if err != nil {
 				return err
@@ -63,13 +63,13 @@ func TestOlderDatabaseIsUpgraded(t *testing.T) {
 func fillOlder(ctx context.Context, tx *sqldb.Tx) error {
 	for _, text := range []string{
 		`INSERT INTO secrets (arn, account, region, name, description, kms_key_id, type, owning_service, tagged, created_at, changed_at, resource_policy)
-			SELECT 'arn:' || column1, '000000000000', 'us-east-1', column1, 'what ' || column1 || ' is for', '', '', '', column1 = 'b', 5, 7, '{}'
+			SELECT 'arn:aws:secretsmanager:us-east-1:000000000000:secret:' || column1 || '-AbCdEf', '000000000000', 'us-east-1', column1, 'what ' || column1 || ' is for', '', '', '', column1 = 'b', 5, 7, '{}'
 			FROM (VALUES ('c'), ('b'), ('a'))`,
 		`INSERT INTO secret_versions (arn, id, kind, key_id, created_at, origin) VALUES
-			('arn:b', 'v2', 'string', 'k', 3, NULL), ('arn:b', 'v0', 'string', 'k', 1, x'00'), ('arn:b', 'v1', 'binary', 'k', 2, NULL), ('arn:c', 'v1', 'reserved', '', 3, NULL)`,
+			('arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'v2', 'string', 'k', 3, NULL), ('arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'v0', 'string', 'k', 1, x'00'), ('arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'v1', 'binary', 'k', 2, NULL), ('arn:aws:secretsmanager:us-east-1:000000000000:secret:c-AbCdEf', 'v1', 'reserved', '', 3, NULL)`,
 		`INSERT INTO secret_labels (position, arn, label, version) VALUES
-			(4, 'arn:b', 'AWSCURRENT', 'v2'), (5, 'arn:b', 'AWSPREVIOUS', 'v1'), (2, 'arn:b', 'mine', 'v2'), (1, 'arn:c', 'AWSPENDING', 'v1')`,
-		`INSERT INTO secret_tags (position, arn, tag_key, tag_value) VALUES (2, 'arn:b', 'a', '<&>'), (1, 'arn:b', 'team', 'data')`,
+			(4, 'arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'AWSCURRENT', 'v2'), (5, 'arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'AWSPREVIOUS', 'v1'), (2, 'arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'mine', 'v2'), (1, 'arn:aws:secretsmanager:us-east-1:000000000000:secret:c-AbCdEf', 'AWSPENDING', 'v1')`,
+		`INSERT INTO secret_tags (position, arn, tag_key, tag_value) VALUES (2, 'arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'a', '<&>'), (1, 'arn:aws:secretsmanager:us-east-1:000000000000:secret:b-AbCdEf', 'team', 'data')`,
 	} {
 		if _, err := tx.Exec(ctx, text); err != nil {
 			return err

@@ -292,10 +292,50 @@ ALTER TABLE secrets ADD COLUMN tags TEXT NOT NULL DEFAULT ''; -- JSON: see tagsT
 UPDATE secrets SET tags = (SELECT json_group_array(json_array(tag_key, tag_value) ORDER BY position)
 	FROM secret_tags t WHERE t.arn = secrets.arn) WHERE tagged = 1;
 DROP TABLE secret_tags;
-ALTER TABLE secrets DROP COLUMN tagged;`}}
+ALTER TABLE secrets DROP COLUMN tagged;`, `
+-- An ARN and a name are looked up in one index, not in two. The new table differs
+-- from the old in that alone.
+CREATE TABLE secrets_new (
+	number INTEGER PRIMARY KEY,
+	arn TEXT NOT NULL,
+	place_name TEXT GENERATED ALWAYS AS (substr(arn, 24, length(arn) - 30)) VIRTUAL UNIQUE, -- REGION:ACCOUNT:secret:NAME
+	account TEXT NOT NULL, region TEXT NOT NULL, name TEXT NOT NULL,
+	description TEXT NOT NULL, kms_key_id TEXT NOT NULL,
+	type TEXT NOT NULL, owning_service TEXT NOT NULL,
+	created_at BIGINT NOT NULL, changed_at BIGINT NOT NULL,
+	accessed_at BIGINT, delete_at BIGINT,
+	resource_policy TEXT NOT NULL DEFAULT '',
+	primary_region TEXT NOT NULL DEFAULT '',
+	external TEXT NOT NULL DEFAULT '', -- JSON of External; empty: none
+	labels TEXT NOT NULL DEFAULT '[]', -- JSON, [label, version id] of each in the order in which they were attached
+	current TEXT NOT NULL DEFAULT '', -- the version that has AWSCURRENT; empty: none
+	versions BIGINT NOT NULL DEFAULT 0, -- how many there are
+	changed_order BIGINT NOT NULL, -- changed_at, or what it was: see OrderChanges
+	accessed_order BIGINT GENERATED ALWAYS AS
+		(COALESCE(accessed_at, 0) / 86400000 * 8796093022208 + created_at) VIRTUAL,
+	tags TEXT NOT NULL DEFAULT '' -- JSON: see tagsText
+);
+INSERT INTO secrets_new (number, arn, account, region, name, description, kms_key_id, type, owning_service, created_at, changed_at,
+		accessed_at, delete_at, resource_policy, primary_region, external, labels, current, versions, changed_order, tags)
+	SELECT number, arn, account, region, name, description, kms_key_id, type, owning_service, created_at, changed_at,
+		accessed_at, delete_at, resource_policy, primary_region, external, labels, current, versions, changed_order, tags
+	FROM secrets ORDER BY number;
+DROP TABLE secrets;
+ALTER TABLE secrets_new RENAME TO secrets;
+CREATE INDEX secrets_created ON secrets (account, region, created_at, arn);
+CREATE INDEX secrets_changed ON secrets (account, region, changed_order, arn);
+CREATE INDEX secrets_accessed ON secrets (account, region, accessed_order, arn);
+CREATE INDEX secrets_delete ON secrets (delete_at) WHERE delete_at IS NOT NULL;`}}
 
 // ofSecret is the versions of a secret whose ARN is $1.
-const ofSecret = `secret = (SELECT number FROM secrets WHERE arn = $1)`
+const ofSecret = `secret = (SELECT number FROM secrets WHERE ` + byARN + `)`
+
+// byARN is the row of secrets whose ARN is $1. It is found by its name, as those are
+// that somebody names, so that one index serves both.
+const byARN = `place_name = substr($1, 24, length($1) - 30) AND arn = $1`
+
+// byOtherARN is byARN of $2.
+const byOtherARN = `place_name = substr($2, 24, length($2) - 30) AND arn = $2`
 
 const secretColumns = `arn, name, description, kms_key_id, type, owning_service, created_at, changed_at,
 	changed_order, accessed_at, delete_at, resource_policy, primary_region, external, labels, tags`
@@ -329,7 +369,7 @@ func notFound() error {
 // when there is none or its recovery window has ended.
 func (v *Vault) Find(ctx context.Context, tx *sqldb.Tx, arn ARN) (*Secret, error) {
 	s, err := scanSecret(tx.QueryRow(ctx, `SELECT `+secretColumns+` FROM secrets
-		WHERE arn = $1 AND (delete_at IS NULL OR delete_at > $2)`, arn, sqldb.Millis(tx.Now)).Scan)
+		WHERE `+byARN+` AND (delete_at IS NULL OR delete_at > $2)`, arn, sqldb.Millis(tx.Now)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, notFound()
 	}
@@ -366,7 +406,7 @@ const later = `CASE WHEN changed_at < $2 THEN $2 WHEN changed_at < $2 + 1000 THE
 // replicas: each method that changes something calls it, and so does who keeps
 // something about a secret elsewhere.
 func (v *Vault) Touch(ctx context.Context, tx *sqldb.Tx, arn ARN) error {
-	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = `+later+`, changed_order = `+later+` WHERE arn = $1`, arn, sqldb.Millis(tx.Now))
+	_, err := changeValue(ctx, tx, `UPDATE secrets SET changed_at = `+later+`, changed_order = `+later+` WHERE `+byARN, arn, sqldb.Millis(tx.Now))
 	if err != nil {
 		return fmt.Errorf("moving LastChangedDate: %w", err)
 	}

@@ -87,7 +87,7 @@ func (v *Vault) Untag(ctx context.Context, tx *sqldb.Tx, arn ARN, keys []string)
 // readTags returns the tags of a secret; nil: it never had one.
 func readTags(ctx context.Context, tx *sqldb.Tx, arn ARN) ([]Tag, error) {
 	var text string
-	err := tx.QueryRow(ctx, `SELECT tags FROM secrets WHERE arn = $1`, arn).Scan(&text)
+	err := tx.QueryRow(ctx, `SELECT tags FROM secrets WHERE `+byARN, arn).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -102,7 +102,7 @@ func (v *Vault) writeTags(ctx context.Context, tx *sqldb.Tx, arn ARN, tags []Tag
 	if err != nil {
 		return err
 	}
-	if _, err := change(ctx, tx, `UPDATE secrets SET tags = $2 WHERE arn = $1`, arn, text); err != nil {
+	if _, err := change(ctx, tx, `UPDATE secrets SET tags = $2 WHERE `+byARN, arn, text); err != nil {
 		return fmt.Errorf("setting tags: %w", err)
 	}
 	return v.Touch(ctx, tx, arn)

@@ -46,7 +46,11 @@ func unfinished(ctx context.Context, tx *sqldb.Tx, page []ARN, since map[ARN]tim
 // boardsOf returns the boards of those of arns, at most batchSize, that exist; they
 // know their labels alone.
 func boardsOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN]*board, error) {
-	rows, err := tx.Query(ctx, labelsText, inArgs(arns)...)
+	names := make([]string, len(arns))
+	for i, arn := range arns {
+		names[i] = arn.Place().placeName(arn.Name())
+	}
+	rows, err := tx.Query(ctx, labelsText, inArgs(names)...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the staging labels of a page: %w", err)
 	}
@@ -63,4 +67,4 @@ func boardsOf(ctx context.Context, tx *sqldb.Tx, arns []ARN) (map[ARN]*board, er
 	return all, rows.Err()
 }
 
-var labelsText = `SELECT arn, labels FROM secrets WHERE arn IN ` + inList
+var labelsText = `SELECT arn, labels FROM secrets WHERE place_name IN ` + inList

@@ -58,7 +58,7 @@ func (v *Vault) ByID(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (
 	var created int64
 	var accessed sql.NullInt64
 	b, err := scanBoard(arn, tx.QueryRow(ctx, `SELECT `+boardColumns+`, v.kind, v.kms_key_id, v.key_id, v.wrapped, v.ciphertext, v.created_at, v.accessed_at
-		FROM secrets s JOIN secret_versions v ON v.secret = s.number AND v.id = $2 WHERE s.arn = $1`, arn, id).Scan, &version.kind, &version.KMSKeyID,
+		FROM secrets s JOIN secret_versions v ON v.secret = s.number AND v.id = $2 WHERE `+byARN, arn, id).Scan, &version.kind, &version.KMSKeyID,
 		&version.sealed.KeyID, &version.sealed.Wrapped, &version.sealed.Ciphertext, &created, &accessed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // the caller asks whether there is one
@@ -131,7 +131,7 @@ func (v *Version) has(stage string) bool { return slices.Contains(v.Stages, stag
 // secret's own is the latest of any version. What is kept in memory of the secret
 // stays: it holds true but for that day, which is told once it is on the disk.
 func (v *Vault) Accessed(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID, day time.Time) error {
-	if _, err := changeAccess(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE arn = $1 AND (accessed_at IS NULL OR accessed_at < $2)`, arn, sqldb.Millis(day)); err != nil {
+	if _, err := changeAccess(ctx, tx, `UPDATE secrets SET accessed_at = $2 WHERE `+byARN+` AND (accessed_at IS NULL OR accessed_at < $2)`, arn, sqldb.Millis(day)); err != nil {
 		return fmt.Errorf("noting an access: %w", err)
 	}
 	_, err := changeAccess(ctx, tx, `UPDATE secret_versions SET accessed_at = $3 WHERE `+ofSecret+` AND id = $2`, arn, id, sqldb.Millis(day))
@@ -187,7 +187,7 @@ func takeCensus(ctx context.Context, tx *sqldb.Tx, arn ARN, id VersionID) (c cen
 	c.board, err = scanBoard(arn, tx.QueryRow(ctx, `SELECT `+boardColumns+`,
 		EXISTS (SELECT 1 FROM secret_versions v WHERE v.secret = number AND v.id = $2),
 		EXISTS (SELECT 1 FROM secret_removed_versions r WHERE r.arn = $1 AND r.id = $2)
-		FROM secrets WHERE arn = $1`, arn, id).Scan, &c.taken, &c.removed)
+		FROM secrets WHERE `+byARN, arn, id).Scan, &c.taken, &c.removed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return c, notFound()
 	}
