@@ -198,6 +198,19 @@ func TestFailuresToStart(t *testing.T) {
 	}
 }
 
+// The program that could not be run is named.
+func TestProgramThatDoesNotRun(t *testing.T) {
+	for text, want := range map[string]string{
+		"#!/no/such\n": "exit status 127 (%s was not found)",
+		"#!/etc\n":     "exit status 126 (the user who runs functions may not execute %s, or enter a folder above it)",
+	} {
+		var dir string
+		e := start(t, "provided.al2023", "x", pack(t, file{"bootstrap", text, 0o755}), func(c *Config) { dir = c.Dir })
+		want = fmt.Sprintf("RequestId: id Error: Runtime exited with error: "+want, filepath.Join(dir, "task", "bootstrap"))
+		invoke(t, e, "id", "nothing", &Failure{Type: "Runtime.ExitError", Message: want})
+	}
+}
+
 const nodeEnds = `
 const do_ = {
   lost: () => { Promise.reject(new Error("nobody waits")); return new Promise((r) => setTimeout(r, 5000)); },

@@ -56,6 +56,7 @@ type spec struct {
 // process is a running process, the leader of its process group.
 type process struct {
 	pid     int
+	program string
 	exited  chan struct{} // closed when it was reaped
 	state   *os.ProcessState
 	starved atomic.Bool // it was ended because it took too much memory
@@ -84,7 +85,7 @@ func startProcess(s spec) (*process, error) {
 	cmd := exec.Command("/bin/sh", args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.variables, s.output, s.output
 	cmd.SysProcAttr = attributes(s.user)
-	p := &process{exited: make(chan struct{})}
+	p := &process{program: s.command[0], exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -150,12 +151,17 @@ func (p *process) failure(id string) *Failure {
 	case p.state == nil || p.state.Success():
 		return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited without providing a reason", id)
 	}
-	return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: %s%s", id, p.state, shellTells[p.state.ExitCode()])
+	return newFailure("Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: %s%s", id, p.state, p.shellTells())
 }
 
 // shellTells explains the codes by which the shell says that it could not run a program
 // (POSIX, "Exit Status for Commands"): nothing else tells so to who reads the failure.
-var shellTells = map[int]string{
-	126: " (the user who runs functions may not execute the program, or enter a folder above it)",
-	127: " (the program was not found)",
+func (p *process) shellTells() string {
+	switch p.state.ExitCode() {
+	case 126:
+		return " (the user who runs functions may not execute " + p.program + ", or enter a folder above it)"
+	case 127:
+		return " (" + p.program + " was not found)"
+	}
+	return ""
 }
