@@ -55,11 +55,13 @@ func (s *session) rollback() error {
 }
 
 // closeSessions waits for those that are in use.
-func closeSessions(all chan *session) error {
+func closeSessions(all, lately chan *session) error {
 	var errs []error
 	for range cap(all) {
 		select {
 		case s := <-all:
+			errs = append(errs, s.engine.close())
+		case s := <-lately:
 			errs = append(errs, s.engine.close())
 		case <-time.After(closeWait):
 			errs = append(errs, errors.New("closing the database: a reader does not end"))

@@ -38,6 +38,7 @@ type DB struct {
 	path    string
 	writer  chan *session // one; the same as readers for a database in memory
 	readers chan *session
+	lately  chan *session // the reader that read last, while it is free: see takeReader; nil for a database in memory
 	now     func() time.Time
 
 	queue chan *write
@@ -85,6 +86,7 @@ func (db *DB) open(path string) (err error) {
 		db.readers = db.writer
 		return nil
 	}
+	db.lately = make(chan *session, 1)
 	db.readers, err = openSessions(newDSN(path, readerCache), 2*runtime.GOMAXPROCS(0))
 	return err
 }
@@ -136,9 +138,9 @@ func (db *DB) Close() error {
 }
 
 func (db *DB) closeSessions() error {
-	errs := []error{closeSessions(db.readers)}
+	errs := []error{closeSessions(db.readers, db.lately)}
 	if db.writer != db.readers {
-		errs = append(errs, closeSessions(db.writer))
+		errs = append(errs, closeSessions(db.writer, nil))
 	}
 	return errors.Join(errs...)
 }
@@ -229,14 +231,39 @@ func (db *DB) ReadOne(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (db *DB) withReader(ctx context.Context, fn func(*session) error) error {
+	s, err := db.takeReader(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.giveBack(s)
+	return fn(s)
+}
+
+// takeReader prefers the reader that read last: it has the pages of the last commit
+// more likely than others, which have to read all of them again.
+func (db *DB) takeReader(ctx context.Context) (*session, error) {
 	select {
+	case s := <-db.lately:
+		return s, nil
+	default:
+	}
+	select {
+	case s := <-db.lately:
+		return s, nil
 	case s := <-db.readers:
-		defer func() { db.readers <- s }()
-		return fn(s)
+		return s, nil
 	case <-db.closing.begun:
-		return ErrClosed
+		return nil, ErrClosed
 	case <-ctx.Done():
-		return fmt.Errorf("beginning to read: %w", ctx.Err())
+		return nil, fmt.Errorf("beginning to read: %w", ctx.Err())
+	}
+}
+
+func (db *DB) giveBack(s *session) {
+	select {
+	case db.lately <- s:
+	default:
+		db.readers <- s
 	}
 }
 
