@@ -52,6 +52,12 @@ func (c *Client) ListRotations(ctx context.Context, in *ListRotationsInput) (*Li
 	return call[ListRotationsOutput](ctx, c, "ListRotations", in)
 }
 
+// BatchListRotations returns how the rotations of several secrets stand, in the order of
+// the request. Each secret asks for the permission of ListRotations.
+func (c *Client) BatchListRotations(ctx context.Context, in *BatchListRotationsInput) (*BatchListRotationsOutput, error) {
+	return call[BatchListRotationsOutput](ctx, c, "BatchListRotations", in)
+}
+
 // AdvanceClock moves the clock of a server in dev mode forward and returns the
 // new time; any other server refuses.
 func (c *Client) AdvanceClock(ctx context.Context, in *AdvanceClockInput) (*AdvanceClockOutput, error) {

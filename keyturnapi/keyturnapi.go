@@ -44,6 +44,30 @@ type ListRotationsOutput struct {
 	// end is NextRotationDate. Absent where none is planned.
 	RotateAt  *time.Time         `json:"RotateAt,omitempty"`
 	Passwords *RotationPasswords `json:"Passwords,omitempty"` // absent where nothing was ever configured
+
+	// What is known without the records that Runs leaves out.
+	TestedAt     *time.Time `json:"TestedAt,omitempty"`     // when testSecret last succeeded for AWSCURRENT
+	FailingSince *time.Time `json:"FailingSince,omitempty"` // the first failure after the last success of all steps; absent unless the last step failed
+	PendingSince *time.Time `json:"PendingSince,omitempty"` // when the version of AWSPENDING was made; absent if it is AWSCURRENT, too
+}
+
+// BatchListRotationsInput asks how the rotations of several secrets stand.
+type BatchListRotationsInput struct {
+	SecretIDList []string `json:"SecretIdList"` // names, ARNs or partial ARNs; at most 100
+}
+
+// BatchListRotationsOutput holds what ListRotations tells of each secret, with the
+// latest 10 records. What hinders one of them stands in Errors.
+type BatchListRotationsOutput struct {
+	Rotations []ListRotationsOutput `json:"Rotations,omitempty"`
+	Errors    []BatchError          `json:"Errors,omitempty"`
+}
+
+// BatchError is why nothing is told of a secret.
+type BatchError struct {
+	SecretID  string `json:"SecretId"` // as the request named it
+	ErrorCode string `json:"ErrorCode"`
+	Message   string `json:"Message"`
 }
 
 // RotationNext says what the scheduler will do next with a secret.

@@ -42,7 +42,8 @@ the next.
     0  the command did what it was asked to do
     1  failure: anything that has no code of its own
     2  usage: the command line or config.yml is wrong; nothing was changed
-    3  "doctor" has found something to mend; nothing was changed
+    3  "doctor", or "rotation status --failing", has found something to mend;
+       nothing was changed
     4  something stands in the way of a rotation, which was not begun; or it was
        only tested, and the test failed
     5  a rotation failed before it changed the password in the database, or the

@@ -125,6 +125,14 @@ func (a *app) when(t *time.Time) string {
 	return text + " (" + distance(t.Sub(a.now())) + ")"
 }
 
+// moment is when in short: for people its distance from now alone.
+func (a *app) moment(t *time.Time) string {
+	if t == nil || t.IsZero() || !isTerminal(a.stdout) {
+		return a.when(t)
+	}
+	return distance(t.Sub(a.now()))
+}
+
 // distance says how far away a moment is, in its greatest unit.
 func distance(d time.Duration) string {
 	format := "in %d %s"

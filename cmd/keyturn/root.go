@@ -212,6 +212,16 @@ func positional(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// positionalIfAny takes the named argument, or none.
+func positionalIfAny(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return positional(name)(cmd, args)
+	}
+}
+
 // flagError explains a flag that could not be parsed. Flags that would carry a
 // value are answered with the way that keeps it out of the process list.
 func flagError(_ *cobra.Command, err error) error {

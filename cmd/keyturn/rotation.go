@@ -28,6 +28,8 @@ func newRotationCommand(a *app) *cobra.Command {
 type rotationStatus struct {
 	ARN               string
 	Name              string
+	State             string
+	StateSince        *time.Time `json:",omitzero"`
 	RotationEnabled   bool
 	RotationLambdaARN string                   `json:",omitzero"`
 	RotationRules     *types.RotationRulesType `json:",omitzero"`
@@ -45,7 +47,8 @@ type rotationStatus struct {
 	LastTest  *testProof                    `json:",omitzero"` // of AWSCURRENT
 	Passwords *keyturnapi.RotationPasswords `json:",omitzero"`
 
-	running *keyturnapi.RotationRun // the step that runs now; Next is when it runs again if its worker is gone
+	running  *keyturnapi.RotationRun // the step that runs now; Next is when it runs again if its worker is gone
+	recorded bool                    // a keyturn server has told of it
 }
 
 // stepError is a failure that no later success has made up for.
@@ -55,15 +58,16 @@ type stepError struct {
 	Message string
 	Advice  string `json:",omitzero"`
 	At      time.Time
+	Since   *time.Time `json:",omitzero"` // the first failure after the last success
 	Attempt int64
 }
 
-func newRotationStatusCommand(a *app) *cobra.Command {
-	var prove bool
-	cmd := &cobra.Command{
-		Use:   "status SECRET",
-		Short: "Show how the rotation of a secret stands",
-		Long: `Show whether a secret rotates, by which rule, when it did and will, and which
+type statusFlags struct {
+	prove, failing bool
+	tags           []string
+}
+
+const statusText = `Show whether a secret rotates, by which rule, when it did and will, and which
 password is live in the database, with proof: when and how it was tried.
 
 --prove tries now: the secret's function, which must be one of keyturn's own,
@@ -77,14 +81,45 @@ moment in the window, which is fixed for each secret.
 From a keyturn server come also the strategy, an older password that is still
 valid and until when, drift, the last error with its class and what to do, and
 the next attempt. AWS keeps no such record: there what DescribeSecret says is
-shown, and --prove.`,
+shown, and --prove.
+
+Without SECRET, one line for each secret that rotates, or did before it was
+cancelled, and how many are in each state; first those that need somebody, then
+by what is due next. --tag chooses among them. The states:
+
+  failing        the last step has failed
+  drift          other passwords are valid than the secret says
+  stuck          AWSPENDING is left from a rotation that does not go on, or that
+                 is under way for more than an hour
+  overdue        the window has ended without a rotation
+  under way      a rotation is, or a test, or the end of an old password
+  never rotated  the first rotation is yet to come
+  off            the rotation was cancelled
+  ok
+
+--failing shows the first four alone, and ends with exit code 3 if there are any.`
+
+func newRotationStatusCommand(a *app) *cobra.Command {
+	var flags statusFlags
+	cmd := &cobra.Command{
+		Use:   "status [SECRET]",
+		Short: "Show how the rotation of a secret stands, or of all",
+		Long:  statusText,
 		Example: `  keyturn rotation status prod/db
   keyturn rotation status prod/db --prove
-  keyturn rotation status prod/db -o json`,
-		Args:              positional("SECRET"),
+  keyturn rotation status prod/db -o json
+  keyturn rotation status --failing
+  keyturn rotation status --tag team=payments -o json | jq -r '.[] | select(.State == "drift").Name'`,
+		Args:              positionalIfAny("SECRET"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			status, err := a.rotationStatus(cmd.Context(), args[0], prove)
+			if err := flags.check(args); err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return a.rotationOverview(cmd.Context(), flags)
+			}
+			status, err := a.rotationStatus(cmd.Context(), args[0], flags.prove)
 			if err != nil {
 				return err
 			}
@@ -94,8 +129,21 @@ shown, and --prove.`,
 			return a.writeStatus(status)
 		},
 	}
-	cmd.Flags().BoolVar(&prove, "prove", false, "log in with each staged version now")
+	f := cmd.Flags()
+	f.BoolVar(&flags.prove, "prove", false, "of SECRET: log in with each staged version now")
+	f.BoolVar(&flags.failing, "failing", false, "of all, those that need somebody")
+	f.StringArrayVar(&flags.tags, "tag", nil, "of all, those with this tag, such as team=payments; may be repeated")
 	return cmd
+}
+
+func (f statusFlags) check(args []string) error {
+	switch {
+	case len(args) > 0 && (f.failing || len(f.tags) > 0):
+		return usagef("either name a secret, or choose of all by --tag and --failing")
+	case len(args) == 0 && f.prove:
+		return usagef("--prove tries the logins of one secret: name it")
+	}
+	return checkTags(f.tags)
 }
 
 func (a *app) rotationStatus(ctx context.Context, name string, prove bool) (rotationStatus, error) {
@@ -124,14 +172,14 @@ func (a *app) rotationStatus(ctx context.Context, name string, prove bool) (rota
 	status := statusOf(described, records)
 	status.Passwords = withProof(status.Passwords, now)
 	status.PendingSince = pendingSince(ctx, client, status)
-	return status, nil
+	return status.judged(a.now()), nil
 }
 
-// pendingSince is when the version on its way was made. It is left out where the
-// caller may not list versions.
+// pendingSince is when the version on its way was made, if the record does not tell. It is
+// left out where the caller may not list versions.
 func pendingSince(ctx context.Context, client *secretsmanager.Client, s rotationStatus) *time.Time {
-	if s.PendingVersionID == "" {
-		return nil
+	if s.PendingVersionID == "" || s.PendingSince != nil {
+		return s.PendingSince
 	}
 	out, err := client.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.ARN})
 	if err != nil {
@@ -153,9 +201,10 @@ func statusOf(s *secretsmanager.DescribeSecretOutput, records *keyturnapi.ListRo
 		RotationEnabled: aws.ToBool(s.RotationEnabled), RotationLambdaARN: aws.ToString(s.RotationLambdaARN),
 		RotationRules: s.RotationRules, LastRotatedDate: s.LastRotatedDate, NextRotationDate: s.NextRotationDate, DeletedDate: s.DeletedDate,
 		PendingVersionID: pendingVersion(s.VersionIdsToStages),
-		Strategy:         records.Strategy, LastError: lastError(records.Runs), Next: records.Next,
-		CurrentVersionID: current, NextRotationAt: records.RotateAt,
-		LastTest: lastTest(records.Runs, current), Passwords: records.Passwords,
+		Strategy:         records.Strategy, LastError: lastError(records.Runs).since(records.FailingSince), Next: records.Next,
+		CurrentVersionID: current, NextRotationAt: records.RotateAt, PendingSince: records.PendingSince,
+		LastTest: lastTest(records.TestedAt, current), Passwords: records.Passwords,
+		recorded: records.ARN != "",
 	}.mended()
 }
 
@@ -219,9 +268,17 @@ func lastError(runs []keyturnapi.RotationRun) *stepError {
 	return nil
 }
 
+func (e *stepError) since(first *time.Time) *stepError {
+	if e != nil {
+		e.Since = first
+	}
+	return e
+}
+
 func (a *app) writeStatus(s rotationStatus) error {
 	var f facts
 	f.add("Name", s.Name)
+	f.add("State", s.State)
 	f.add("Scheduled for deletion", a.when(s.DeletedDate))
 	f.add("Rotation", ruleText(&s.RotationEnabled, s.RotationRules))
 	f.add("Function", s.RotationLambdaARN)
@@ -234,6 +291,7 @@ func (a *app) writeStatus(s rotationStatus) error {
 	if e := s.LastError; e != nil {
 		f.add("Last error", fmt.Sprintf("%s: %s", strings.TrimSpace(e.Step+" "+e.Class), e.Message))
 		f.add("Failed at", fmt.Sprintf("%s, attempt %d", a.when(&e.At), e.Attempt))
+		f.add("Failing since", a.when(e.Since))
 	}
 	if e := s.LastError; e != nil {
 		f.add("What to do", e.Advice)

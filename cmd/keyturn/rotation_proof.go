@@ -73,14 +73,12 @@ func (s rotationStatus) proven() bool {
 	return l != nil && l.VersionID == s.CurrentVersionID
 }
 
-// lastTest finds the newest testSecret that succeeded for a version.
-func lastTest(runs []keyturnapi.RotationRun, version string) *testProof {
-	for _, r := range runs {
-		if r.Step == rotation.StepTest && r.Outcome == outcomeSucceeded && r.VersionID == version && r.Ended != nil {
-			return &testProof{VersionID: version, At: *r.Ended}
-		}
+// lastTest is the newest testSecret that succeeded for AWSCURRENT, or nil.
+func lastTest(at *time.Time, current string) *testProof {
+	if at == nil {
+		return nil
 	}
-	return nil
+	return &testProof{VersionID: current, At: *at}
 }
 
 // labelled returns the version that has a label, "" if none has.
@@ -152,27 +150,54 @@ func (a *app) driftFacts(f *facts, s rotationStatus) {
 	f.add("Next check", a.when(p.NextCheck))
 }
 
-// oldPasswordText says how long the older of two passwords is valid: a rotation that comes
-// before its end ends it, too.
+// oldPasswordText says how long the older of two passwords is valid, and what ends it.
 func (a *app) oldPasswordText(s rotationStatus) string {
 	p := s.Passwords
-	if p.OldPasswordUntil == nil {
+	switch until, how := s.oldPasswordEnd(); {
+	case p.OldPasswordUntil == nil:
+		return ""
+	case s.oldPasswordRefused():
+		return "not valid any more: the database refuses that of AWSPREVIOUS"
+	case until == nil:
+		return "valid beside that of version " + p.OldPasswordReplacedBy + "; " + how
+	default:
+		return fmt.Sprintf("valid until %s beside that of version %s; then %s", a.when(until), p.OldPasswordReplacedBy, how)
+	}
+}
+
+// oldPasswordCell is until when, in short.
+func (a *app) oldPasswordCell(s rotationStatus) string {
+	p := s.Passwords
+	if p == nil || p.OldPasswordUntil == nil || s.oldPasswordRefused() {
 		return ""
 	}
-	beside := "beside that of version " + p.OldPasswordReplacedBy
-	switch next := s.NextRotationAt; {
-	case s.proven() && slices.ContainsFunc(p.Logins, func(l keyturnapi.RotationLogin) bool { return isRefusedOld(l, p.OldPasswordReplacedBy) }):
-		return "not valid any more: the database refuses that of AWSPREVIOUS"
-	case s.DeletedDate != nil:
-		return "valid " + beside + "; nothing ends it while the secret is scheduled for deletion"
-	case s.changing():
-		return "valid " + beside + "; the rotation that is under way ends it, and nothing else does before"
-	case s.RotationEnabled && s.PendingVersionID != "":
-		return "valid " + beside + "; nothing ends it while version " + s.PendingVersionID + " has AWSPENDING: keyturn rotation repair"
-	case next != nil && next.Before(*p.OldPasswordUntil):
-		return fmt.Sprintf("valid until %s %s; then the next rotation ends it", a.when(next), beside)
+	if until, _ := s.oldPasswordEnd(); until != nil {
+		return a.moment(until)
 	}
-	return fmt.Sprintf("valid until %s %s; then retireSecret ends it", a.when(p.OldPasswordUntil), beside)
+	return "not planned"
+}
+
+// oldPasswordRefused tells whether somebody else has ended the older password.
+func (s rotationStatus) oldPasswordRefused() bool {
+	p := s.Passwords
+	return s.proven() && slices.ContainsFunc(p.Logins, func(l keyturnapi.RotationLogin) bool { return isRefusedOld(l, p.OldPasswordReplacedBy) })
+}
+
+// oldPasswordEnd tells when the older of two passwords ends, nil where that is not planned,
+// and how: a rotation that comes before its end ends it, too.
+func (s rotationStatus) oldPasswordEnd() (until *time.Time, how string) {
+	until = s.Passwords.OldPasswordUntil
+	switch next := s.NextRotationAt; {
+	case s.DeletedDate != nil:
+		return nil, "nothing ends it while the secret is scheduled for deletion"
+	case s.changing():
+		return nil, "the rotation that is under way ends it, and nothing else does before"
+	case s.RotationEnabled && s.PendingVersionID != "":
+		return nil, "nothing ends it while version " + s.PendingVersionID + " has AWSPENDING: keyturn rotation repair"
+	case until != nil && next != nil && next.Before(*until):
+		return next, "the next rotation ends it"
+	}
+	return until, "retireSecret ends it"
 }
 
 // changing tells whether a rotation is under way that has not set its password yet.

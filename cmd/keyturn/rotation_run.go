@@ -79,7 +79,11 @@ func (f runFlags) check(args []string) error {
 	case f.wait <= 0:
 		return usagef("--wait is a time such as 5m, not %s", f.wait)
 	}
-	for _, tag := range f.tags {
+	return checkTags(f.tags)
+}
+
+func checkTags(tags []string) error {
+	for _, tag := range tags {
 		if key, _, ok := strings.Cut(tag, "="); !ok || key == "" {
 			return usagef("--tag is a key and a value, such as team=payments, not %q", tag)
 		}

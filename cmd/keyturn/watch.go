@@ -164,10 +164,13 @@ func (w *watch) readRecords(ctx context.Context) error {
 // keyturn whose caller may not read them.
 func isUnsupported(err error) bool {
 	var api smithy.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	return api.ErrorCode() == "UnknownOperationException" || api.ErrorCode() == "AccessDeniedException"
+	return isUnknownOperation(err) || errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException"
+}
+
+// isUnknownOperation tells a server that is not keyturn.
+func isUnknownOperation(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "UnknownOperationException"
 }
 
 // failure returns an error if the newest record says that its step failed.

@@ -172,6 +172,9 @@ type Standing struct {
 	// long as the secret is scheduled for deletion.
 	RetireAt      *time.Time
 	RetireVersion secret.VersionID // of the rotation that replaced it
+
+	Tested       *time.Time // when testSecret last succeeded for AWSCURRENT
+	FailingSince *time.Time // nil unless the last step that ended has failed
 }
 
 // movedBack tells whether AWSCURRENT was moved from a rotation's version to one that is
@@ -209,6 +212,13 @@ func (s *Scheduler) Standing(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) 
 	if back {
 		st.RetireAt = nil
 	}
+	current, err := s.vault.Holder(ctx, tx, arn, secret.Current)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.addRuns(ctx, tx, arn, current); err != nil {
+		return nil, err
+	}
 	c, err := loadCheck(ctx, tx, arn)
 	if err != nil || c == nil {
 		return st, err
@@ -220,9 +230,17 @@ func (s *Scheduler) Standing(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) 
 		return st, nil
 	}
 	st.Proof, st.Proved, st.Source = &c.proof, *c.proved, c.source
-	current, err := s.vault.Holder(ctx, tx, arn, secret.Current)
 	if current == c.version {
 		st.Drift, st.Since = c.drift, c.since
 	}
-	return st, err
+	return st, nil
+}
+
+// addRuns tells what stands in the records, however many there are since.
+func (st *Standing) addRuns(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, current secret.VersionID) (err error) {
+	if st.Tested, err = tested(ctx, tx, arn, current); err != nil {
+		return err
+	}
+	st.FailingSince, err = failingSince(ctx, tx, arn)
+	return err
 }

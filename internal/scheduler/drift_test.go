@@ -68,15 +68,6 @@ func (h *driftHouse) logins() string {
 	return string(text)
 }
 
-func (h *driftHouse) standing() (st *scheduler.Standing) {
-	h.t.Helper()
-	h.write(func(tx *sqldb.Tx) (err error) {
-		st, err = h.Standing(context.Background(), tx, h.arn)
-		return err
-	})
-	return st
-}
-
 // events are the names of the events of drift since the last call.
 func (h *driftHouse) events() string {
 	h.mu.Lock()
@@ -348,7 +339,7 @@ func TestChecksOfAnOlderFolder(t *testing.T) {
 	if err := errors.Join(err, old.Close()); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sqldb.Open(t.Context(), path, time.Now, scheduler.Schema)
+	db, err := sqldb.Open(t.Context(), path, time.Now, secret.Schema, scheduler.Schema)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,6 +148,31 @@ func (s *Scheduler) Runs(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, limi
 	return all, rows.Err()
 }
 
+// tested is when testSecret last succeeded for a version, or nil.
+func tested(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, version secret.VersionID) (*time.Time, error) {
+	return endOf(ctx, tx, `SELECT ended_at FROM rotation_runs WHERE arn = $1 AND version_id = $2 AND step = '`+stepTest+`'
+		AND outcome = 'succeeded' ORDER BY id DESC LIMIT 1`, arn, version)
+}
+
+// failingSince is when a secret's first failure ended after the last success of all steps.
+// It is nil unless the newest step that has ended failed.
+func failingSince(ctx context.Context, tx *sqldb.Tx, arn secret.ARN) (*time.Time, error) {
+	return endOf(ctx, tx, `SELECT ended_at FROM rotation_runs WHERE arn = $1 AND outcome = 'failed'
+		AND 'failed' = (SELECT outcome FROM rotation_runs WHERE arn = $1 AND outcome IN ('succeeded', 'failed') ORDER BY id DESC LIMIT 1)
+		AND id > COALESCE((SELECT id FROM rotation_runs WHERE arn = $1 AND outcome = 'succeeded'
+			AND (kind = '`+trial+`' OR step IN ('`+stepFinish+`', '`+stepRetire+`')) ORDER BY id DESC LIMIT 1), '')
+		ORDER BY id LIMIT 1`, arn)
+}
+
+func endOf(ctx context.Context, tx *sqldb.Tx, text string, args ...any) (*time.Time, error) {
+	var ended sql.NullInt64
+	err := tx.QueryRow(ctx, text, args...).Scan(&ended)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("reading rotation records: %w", err)
+	}
+	return sqldb.Time(ended), nil
+}
+
 func scanRun(rows *sqldb.Rows) (Run, error) {
 	var r Run
 	var started int64

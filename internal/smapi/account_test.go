@@ -23,6 +23,11 @@ const (
 // as returns a client that acts as a new user with these policies.
 func as(t testing.TB, s *keyturntest.Server, account, user string, policies ...string) client {
 	t.Helper()
+	return client{sm.NewFromConfig(configOf(t, s, account, user, policies...)), t}
+}
+
+func configOf(t testing.TB, s *keyturntest.Server, account, user string, policies ...string) aws.Config {
+	t.Helper()
 	out, err := keyturnapi.New(s.Config).CreateAccessKey(t.Context(), &keyturnapi.CreateAccessKeyInput{
 		AccountID: account, UserName: user, PolicyDocuments: policies})
 	if err != nil {
@@ -30,7 +35,7 @@ func as(t testing.TB, s *keyturntest.Server, account, user string, policies ...s
 	}
 	cfg := s.Config.Copy()
 	cfg.Credentials = credentials.NewStaticCredentialsProvider(out.AccessKey.AccessKeyID, out.Credentials.SecretAccessKey, "")
-	return client{sm.NewFromConfig(cfg), t}
+	return cfg
 }
 
 // allow is an identity policy. A condition is JSON, or empty.

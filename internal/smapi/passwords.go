@@ -10,14 +10,15 @@ import (
 	"github.com/keyturn/keyturn/keyturnapi"
 )
 
-// addPasswords tells what is known of a secret's passwords in its database, and
-// when it rotates.
+// addPasswords tells what is known of a secret's passwords in its database, when it
+// rotates, and since when that fails.
 func (s *Service) addPasswords(ctx context.Context, tx *sqldb.Tx, out *keyturnapi.ListRotationsOutput) error {
 	st, err := s.sched.Standing(ctx, tx, secret.ARN(out.ARN))
 	if err != nil || st == nil {
 		return err
 	}
 	out.RotateAt, out.Passwords = st.RotateAt, passwords(st)
+	out.TestedAt, out.FailingSince = st.Tested, st.FailingSince
 	return nil
 }
 

@@ -2,6 +2,7 @@ package smapi
 
 import (
 	"context"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/iam"
 	"github.com/keyturn/keyturn/internal/scheduler"
@@ -15,6 +16,7 @@ import (
 func (s *Service) Extensions() []wire.Op {
 	return []wire.Op{
 		wire.On("ListRotations", s.recordsTarget, s.records),
+		onNone("BatchListRotations", checkBatchRecords, s.batchRecords),
 		wire.On("ExplainRotation", s.explainTarget, s.explain),
 		wire.On("RetireOldPassword", s.retireTarget, s.retireOld),
 	}
@@ -39,31 +41,48 @@ func (s *Service) targetOf(ctx context.Context, in any, secretID *string, v *wir
 	return res, err
 }
 
-func (s *Service) records(ctx context.Context, in *keyturnapi.ListRotationsInput) (*keyturnapi.ListRotationsOutput, error) {
-	arn, limit := secret.ARN(in.SecretID), in.MaxResults
+func (s *Service) records(ctx context.Context, in *keyturnapi.ListRotationsInput) (out *keyturnapi.ListRotationsOutput, err error) {
+	limit := in.MaxResults
 	if limit == 0 {
 		limit = 100
 	}
-	out := &keyturnapi.ListRotationsOutput{ARN: in.SecretID, Name: arn.Name()}
-	err := s.db.Read(ctx, func(tx *sqldb.Tx) error {
-		if _, err := s.vault.Find(ctx, tx, arn); err != nil {
+	err = s.db.Read(ctx, func(tx *sqldb.Tx) error {
+		arn := secret.ARN(in.SecretID)
+		if out, err = s.recordsOf(ctx, tx, arn, limit); err != nil {
 			return err
 		}
-		state, err := s.sched.State(ctx, tx, arn)
-		if err != nil {
-			return err
-		}
-		addState(out, state)
-		if err := s.addPasswords(ctx, tx, out); err != nil {
-			return err
-		}
-		runs, err := s.sched.Runs(ctx, tx, arn, limit)
-		for _, r := range runs {
-			out.Runs = append(out.Runs, record(r))
-		}
+		pending, err := s.vault.Unfinished(ctx, tx, []secret.ARN{arn})
+		addPending(out, pending)
 		return err
 	})
 	return out, err
+}
+
+// recordsOf tells how a secret's rotation stands.
+func (s *Service) recordsOf(ctx context.Context, tx *sqldb.Tx, arn secret.ARN, limit int64) (*keyturnapi.ListRotationsOutput, error) {
+	out := &keyturnapi.ListRotationsOutput{ARN: string(arn), Name: arn.Name()}
+	if _, err := s.vault.Find(ctx, tx, arn); err != nil {
+		return nil, err
+	}
+	state, err := s.sched.State(ctx, tx, arn)
+	if err != nil {
+		return nil, err
+	}
+	addState(out, state)
+	if err := s.addPasswords(ctx, tx, out); err != nil {
+		return nil, err
+	}
+	runs, err := s.sched.Runs(ctx, tx, arn, limit)
+	for _, r := range runs {
+		out.Runs = append(out.Runs, record(r))
+	}
+	return out, err
+}
+
+func addPending(out *keyturnapi.ListRotationsOutput, pending map[secret.ARN]time.Time) {
+	if since, ok := pending[secret.ARN(out.ARN)]; ok {
+		out.PendingSince = &since
+	}
 }
 
 func addState(out *keyturnapi.ListRotationsOutput, state *scheduler.State) {
