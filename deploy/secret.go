@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,13 +100,16 @@ func (d *deployment) checkLogin() error {
 
 // createSecret makes the secret with the password that the cluster is to have.
 func (d *deployment) createSecret(ctx context.Context) (result, error) {
+	if err := d.onlySecret(ctx); err != nil {
+		return result{}, err
+	}
 	first, err := d.firstLogin(ctx)
 	if err != nil {
 		return result{}, err
 	}
 	out, err := d.Clients.SecretsManager.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
 		Name:         &d.cfg.secret,
-		Description:  aws.String("Master login of the database cluster " + d.cfg.cluster),
+		Description:  aws.String(d.description()),
 		SecretString: aws.String(first.encode()),
 	})
 	if _, lost := errors.AsType[*smtypes.ResourceExistsException](err); lost {
@@ -117,6 +121,43 @@ func (d *deployment) createSecret(ctx context.Context) (result, error) {
 	d.login, d.version = first, aws.ToString(out.VersionId)
 	d.report.SecretARN = aws.ToString(out.ARN)
 	return result{Created, "secret " + d.cfg.secret}, nil
+}
+
+func (d *deployment) description() string {
+	return "Master login of the database cluster " + d.cfg.cluster
+}
+
+// onlySecret refuses a second secret for the login of a cluster, as after a change of
+// secretsmanager.name: of two that rotate, each ends the other's password. Whoever may not
+// list secrets is not kept from deploying.
+func (d *deployment) onlySecret(ctx context.Context) error {
+	cluster, err := d.describeCluster(ctx)
+	if err != nil || cluster == nil {
+		return err
+	}
+	pages := secretsmanager.NewListSecretsPaginator(d.Clients.SecretsManager, &secretsmanager.ListSecretsInput{
+		Filters: []smtypes.Filter{{Key: smtypes.FilterNameStringTypeDescription, Values: []string{d.description()}}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if slices.Contains(denied, code(err)) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, s := range page.SecretList {
+			if name := aws.ToString(s.Name); name != d.cfg.secret && aws.ToString(s.Description) == d.description() && aws.ToBool(s.RotationEnabled) {
+				return d.secondSecret(name)
+			}
+		}
+	}
+	return nil
+}
+
+func (d *deployment) secondSecret(first string) error {
+	return refuse(
+		"write secretsmanager.name: "+first+", or end it first (keyturn secret delete "+first+"; aws secretsmanager cancel-rotate-secret while it is still read)",
+		"the secret %s holds the login of cluster %s and rotates; of two secrets for one user, each rotation ends the other's password", first, d.cfg.cluster)
 }
 
 // otherSecret takes the secret that somebody else has just made, whose

@@ -461,6 +461,9 @@ func TestDeployNeedsPasswordOfExistingCluster(t *testing.T) {
 	w.check(t, report)
 
 	// Who mistyped it learns how to correct it, and that it was not done here.
+	if _, err := w.SecretsManager.CancelRotateSecret(t.Context(), &secretsmanager.CancelRotateSecretInput{SecretId: aws.String("existing_login")}); err != nil {
+		t.Fatal(err)
+	}
 	w.edit(t, "name: existing_login", "name: mistyped")
 	w.edit(t, "  password: ", "  # password: ")
 	o.RotatedWithin = time.Millisecond
