@@ -34,7 +34,10 @@ func (d *deployment) ensureCluster(ctx context.Context) (result, error) {
 	if is := d.login.username(); !d.cfg.managed && is != d.cfg.username {
 		return result{}, refuse("correct rds.masterUsername, or write another secretsmanager.name", "the secret %s holds the password of user %s, not of %s", d.cfg.secret, is, d.cfg.username)
 	}
-	_, err = d.Clients.RDS.CreateDBCluster(ctx, d.newCluster())
+	err = d.change(func() error {
+		_, err := d.Clients.RDS.CreateDBCluster(ctx, d.newCluster())
+		return err
+	})
 	if _, lost := errors.AsType[*rdstypes.DBClusterAlreadyExistsFault](err); lost {
 		return d.otherCluster(ctx)
 	}
@@ -70,7 +73,7 @@ func (d *deployment) existingCluster(ctx context.Context, c *rdstypes.DBCluster)
 	if err != nil || instance != nil && aws.ToString(instance.DBInstanceStatus) == "available" {
 		return found, err
 	}
-	return found, d.setMasterPassword(ctx)
+	return result{Updated, "master password of cluster " + d.cfg.cluster}, d.setMasterPassword(ctx)
 }
 
 // otherCluster takes the cluster that somebody else has just created. It may
@@ -178,12 +181,16 @@ func (d *deployment) ensureInstance(ctx context.Context) (result, error) {
 	}
 	if instance == nil {
 		done.outcome = Created
-		if err := d.createInstance(ctx); err != nil {
+		if err := d.change(func() error { return d.createInstance(ctx) }); err != nil {
 			return result{}, err
 		}
 	}
-	if err := d.await(ctx, d.AvailableWithin, d.available); err != nil {
-		return result{}, err
+	if d.DryRun && (instance == nil || d.renewed) {
+		return done, nil // how it is now says nothing
+	}
+	err = d.await(ctx, d.AvailableWithin, d.available)
+	if err != nil || d.waits != "" {
+		return done, err
 	}
 	d.report.Host, d.report.Port = aws.ToString(d.cluster.Endpoint), int(aws.ToInt32(d.cluster.Port))
 	if d.report.Host == "" || d.report.Port == 0 {
@@ -250,17 +257,20 @@ func (d *deployment) renewPassword(ctx context.Context, refusal error) (string, 
 	if d.renewed || d.cfg.managed {
 		return "", false, refusal
 	}
-	d.renewed = true
 	return "cluster available", false, d.setMasterPassword(ctx)
 }
 
 func (d *deployment) setMasterPassword(ctx context.Context) error {
-	_, err := d.Clients.RDS.ModifyDBCluster(ctx, &rds.ModifyDBClusterInput{
-		DBClusterIdentifier: &d.cfg.cluster,
-		MasterUserPassword:  aws.String(d.login.password()),
-		ApplyImmediately:    aws.Bool(true),
+	d.renewed = true
+	return d.modifyCluster(ctx, &rds.ModifyDBClusterInput{MasterUserPassword: aws.String(d.login.password())})
+}
+
+func (d *deployment) modifyCluster(ctx context.Context, in *rds.ModifyDBClusterInput) error {
+	in.DBClusterIdentifier, in.ApplyImmediately = &d.cfg.cluster, aws.Bool(true)
+	return d.change(func() error {
+		_, err := d.Clients.RDS.ModifyDBCluster(ctx, in)
+		return err
 	})
-	return err
 }
 
 // clusterStatus tells how the cluster is, and fails when it will not become

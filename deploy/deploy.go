@@ -30,6 +30,10 @@
 //     version in one act. Run again: the running rotation is waited for.
 //  8. config: the value of AWSCURRENT goes into config.yml.
 //
+// A dry run takes the same walk: whatever would change the world is left out (change), and
+// the steps behind it go on with what it would have made. So it asks for the same
+// permissions to read, and what it tells is not a second opinion.
+//
 // After creation the value of the secret belongs to its rotation: deploy reads
 // it and never changes its password.
 package deploy
@@ -55,6 +59,9 @@ type Options struct {
 	// the one a new cluster is to begin with. Empty means that of config.yml,
 	// and if there is none a random one.
 	Password Password
+	// DryRun looks at the world in the same steps, changes nothing, and waits for
+	// nothing. The report tells what would be done, as far as that can be seen.
+	DryRun bool
 	// Progress is told what happens, in order, from Run's goroutine. It may be
 	// nil.
 	Progress func(Event)
@@ -161,7 +168,8 @@ func (e Event) Elapsed() time.Duration { return time.Duration(e.ElapsedMillis) *
 // Report is what a deploy did and what stands now. It holds no secret value.
 type Report struct {
 	ConfigPath         string       `json:"configPath"`
-	Steps              []StepReport `json:"steps"` // those that ended well
+	DryRun             bool         `json:"dryRun,omitempty"` // the steps tell what would be done
+	Steps              []StepReport `json:"steps"`            // those that ended well
 	Engine             string       `json:"engine,omitempty"`
 	ClusterIdentifier  string       `json:"clusterIdentifier,omitempty"`
 	InstanceIdentifier string       `json:"instanceIdentifier,omitempty"`

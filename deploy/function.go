@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -56,16 +57,22 @@ func (d *deployment) permit(ctx context.Context) (result, error) {
 	if err != nil {
 		return result{}, refuse("check that the endpoint is AWS or a keyturn server", "the function's ARN %q is no ARN", d.report.FunctionARN)
 	}
-	allowed, err := d.mayCall(ctx, function)
-	if err != nil || allowed {
+	p, err := d.policy(ctx)
+	switch {
+	case err != nil, p.allows(d.rotator(function)):
 		return result{Unchanged, secretsManager + " may call the function"}, err
+	case p.has(statementID):
+		return result{}, d.otherStatement()
 	}
-	_, err = d.Clients.Lambda.AddPermission(ctx, &lambda.AddPermissionInput{
-		FunctionName:  &d.cfg.function,
-		StatementId:   aws.String(statementID),
-		Action:        aws.String(invoke),
-		Principal:     aws.String(secretsManager),
-		SourceAccount: &function.AccountID,
+	err = d.change(func() error {
+		_, err := d.Clients.Lambda.AddPermission(ctx, &lambda.AddPermissionInput{
+			FunctionName:  &d.cfg.function,
+			StatementId:   aws.String(statementID),
+			Action:        aws.String(invoke),
+			Principal:     aws.String(secretsManager),
+			SourceAccount: &function.AccountID,
+		})
+		return err
 	})
 	if _, conflict := errors.AsType[*lambdatypes.ResourceConflictException](err); conflict {
 		return d.permittedByOther(ctx, function)
@@ -76,29 +83,32 @@ func (d *deployment) permit(ctx context.Context) (result, error) {
 
 // permittedByOther looks again after somebody took the statement id.
 func (d *deployment) permittedByOther(ctx context.Context, function arn.ARN) (result, error) {
-	allowed, err := d.mayCall(ctx, function)
-	if err != nil || allowed {
+	p, err := d.policy(ctx)
+	if err != nil || p.allows(d.rotator(function)) {
 		return result{Unchanged, secretsManager + " may call the function"}, err
 	}
-	return result{}, refuse(
+	return result{}, d.otherStatement()
+}
+
+func (d *deployment) otherStatement() error {
+	return refuse(
 		"remove that statement (aws lambda remove-permission) and run deploy again",
 		"the policy of function %s has a statement %s that does not let %s call it", d.cfg.function, statementID, secretsManager)
 }
 
-// mayCall reads the function's policy.
-func (d *deployment) mayCall(ctx context.Context, function arn.ARN) (bool, error) {
+// policy reads the function's policy.
+func (d *deployment) policy(ctx context.Context) (p policy, err error) {
 	out, err := d.Clients.Lambda.GetPolicy(ctx, &lambda.GetPolicyInput{FunctionName: &d.cfg.function})
 	if _, none := errors.AsType[*lambdatypes.ResourceNotFoundException](err); none {
-		return false, nil
+		return policy{}, nil
 	}
 	if err != nil {
-		return false, err
+		return policy{}, err
 	}
-	var p policy
 	if err := json.Unmarshal([]byte(aws.ToString(out.Policy)), &p); err != nil {
-		return false, refuse("look at it with aws lambda get-policy", "the policy of function %s is not understood", d.cfg.function)
+		return policy{}, refuse("look at it with aws lambda get-policy", "the policy of function %s is not understood", d.cfg.function)
 	}
-	return p.allows(d.rotator(function)), nil
+	return p, nil
 }
 
 // rotator returns the facts that conditions of a policy may ask about.
@@ -115,6 +125,7 @@ type policy struct {
 }
 
 type statement struct {
+	Sid       string
 	Effect    string
 	Principal principal
 	Action    list[string]
@@ -144,6 +155,10 @@ func (l *list[T]) UnmarshalJSON(b []byte) error {
 	}
 	*l = make([]T, 1)
 	return json.Unmarshal(b, &(*l)[0])
+}
+
+func (p policy) has(sid string) bool {
+	return slices.ContainsFunc(p.Statement, func(s statement) bool { return s.Sid == sid })
 }
 
 func (p policy) allows(facts map[string]string) bool {

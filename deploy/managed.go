@@ -52,13 +52,16 @@ func (d *deployment) turnOn(ctx context.Context, c *rdstypes.DBCluster) (result,
 	if c.MasterUserSecret != nil {
 		return result{Unchanged, "cluster " + d.cfg.cluster}, nil
 	}
-	_, err := d.Clients.RDS.ModifyDBCluster(ctx, &rds.ModifyDBClusterInput{DBClusterIdentifier: &d.cfg.cluster,
-		ManageMasterUserPassword: aws.Bool(true), MasterUserPassword: d.passwordOfToday(), ApplyImmediately: aws.Bool(true)})
-	return result{Updated, "cluster " + d.cfg.cluster}, err
+	return result{Updated, "cluster " + d.cfg.cluster}, d.modifyCluster(ctx, &rds.ModifyDBClusterInput{
+		ManageMasterUserPassword: aws.Bool(true), MasterUserPassword: d.passwordOfToday()})
 }
 
 // managedSecret waits until RDS shows the secret that it has made.
 func (d *deployment) managedSecret(ctx context.Context) (result, error) {
+	if d.DryRun && d.cluster.MasterUserSecret == nil {
+		d.rotated()
+		return result{Unchanged, "RDS makes it"}, nil
+	}
 	err := d.await(ctx, d.AvailableWithin, func(ctx context.Context) (string, bool, error) {
 		c, err := d.describeCluster(ctx)
 		if err != nil {
@@ -81,24 +84,38 @@ func (d *deployment) managedSecret(ctx context.Context) (result, error) {
 // managedRotation gives the secret another schedule than RDS's, if one is
 // asked for, without rotating now.
 func (d *deployment) managedRotation(ctx context.Context) (result, error) {
-	s, err := d.describeSecret(ctx)
+	s, err := d.managedRules(ctx)
 	if err != nil {
 		return result{}, err
-	}
-	if s == nil {
-		return result{}, refuse("run deploy again", "the secret %s was deleted meanwhile", d.cfg.secret)
 	}
 	d.report.SecretName = aws.ToString(s.Name)
 	every := fmt.Sprintf("every %d days, by RDS", d.cfg.days)
 	if r := s.RotationRules; r != nil && r.ScheduleExpression == nil && aws.ToInt64(r.AutomaticallyAfterDays) == d.cfg.days {
 		return result{Unchanged, every}, nil
 	}
+	return result{Updated, every}, d.change(func() error { return d.otherDays(ctx) })
+}
+
+// managedRules describes the secret. That of a cluster which a dry run does not make
+// would have RDS's own schedule.
+func (d *deployment) managedRules(ctx context.Context) (*secretsmanager.DescribeSecretOutput, error) {
+	if d.report.SecretARN == "" {
+		return &secretsmanager.DescribeSecretOutput{RotationRules: &smtypes.RotationRulesType{AutomaticallyAfterDays: aws.Int64(managedDays)}}, nil
+	}
+	s, err := d.describeSecret(ctx)
+	if err == nil && s == nil {
+		err = refuse("run deploy again", "the secret %s was deleted meanwhile", d.cfg.secret)
+	}
+	return s, err
+}
+
+func (d *deployment) otherDays(ctx context.Context) error {
 	out, err := d.Clients.SecretsManager.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &d.report.SecretARN,
 		RotationRules: &smtypes.RotationRulesType{AutomaticallyAfterDays: &d.cfg.days}, RotateImmediately: aws.Bool(false)})
 	if err != nil {
-		return result{}, err
+		return err
 	}
 	d.tested = aws.ToString(out.VersionId)
 	_, err = d.settled(ctx)
-	return result{Updated, every}, err
+	return err
 }

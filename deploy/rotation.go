@@ -25,11 +25,19 @@ func (d *deployment) ensureRotation(ctx context.Context) (result, error) {
 	every := fmt.Sprintf("every %d days", d.cfg.days)
 	switch {
 	case !aws.ToBool(secret.RotationEnabled):
-		return result{Created, every}, d.firstRotation(ctx)
+		d.rotated()
+		return result{Created, every + ", for the first time now"}, d.change(func() error { return d.firstRotation(ctx) })
 	case d.sameRules(secret):
 		return result{Unchanged, every}, nil
 	default:
-		return result{Updated, every}, d.rotate(ctx, false)
+		return result{Updated, every}, d.change(func() error { return d.rotate(ctx, false) })
+	}
+}
+
+// rotated makes a dry run know that the password would be another one.
+func (d *deployment) rotated() {
+	if d.DryRun {
+		d.login, d.ahead = d.login.withMissing("username", quote(d.cfg.username)).withText("password", redacted), true
 	}
 }
 
@@ -87,6 +95,9 @@ func (d *deployment) settled(ctx context.Context) (*secretsmanager.DescribeSecre
 		secret = s
 		return true
 	})
+	if err == nil && secret == nil { // a dry run does not wait
+		return d.madeSecret(ctx)
+	}
 	return secret, err
 }
 
@@ -94,12 +105,9 @@ func (d *deployment) settled(ctx context.Context) (*secretsmanager.DescribeSecre
 func (d *deployment) awaitRotation(ctx context.Context, done func(*secretsmanager.DescribeSecretOutput) bool) error {
 	until := d.Now().Add(d.RotatedWithin)
 	err := d.await(ctx, d.RotatedWithin, func(ctx context.Context) (string, bool, error) {
-		s, err := d.describeSecret(ctx)
+		s, err := d.madeSecret(ctx)
 		if err != nil {
 			return "", false, err
-		}
-		if s == nil {
-			return "", false, refuse("run deploy again", "the secret %s was deleted meanwhile", d.cfg.secret)
 		}
 		version := pendingVersion(s)
 		if version == "" {
@@ -164,8 +172,10 @@ func (d *deployment) writeConfig(ctx context.Context) (result, error) {
 	if err := d.rewrite(); err != nil {
 		return result{}, err
 	}
-	if _, err := d.describeSecret(ctx); err != nil { // for the next rotation's date
-		return result{}, err
+	if d.report.SecretARN != "" { // for the next rotation's date
+		if _, err := d.describeSecret(ctx); err != nil {
+			return result{}, err
+		}
 	}
 	d.report.Username, d.report.VersionID = d.login.username(), d.version
 	if len(d.report.ConfigKeys) == 0 {
@@ -204,5 +214,5 @@ func (d *deployment) rewrite() error {
 		}
 	}
 	d.report.ConfigKeys = changed
-	return fileError(d.file.Replace(doc.Bytes(), true))
+	return d.change(func() error { return fileError(d.file.Replace(doc.Bytes(), true)) })
 }

@@ -24,6 +24,8 @@ type deployment struct {
 	tested    string             // the version of a RotateSecret that was to test only
 	login     login              // the value of AWSCURRENT
 	version   string             // its version id
+	ahead     bool               // of a dry run: login is what the secret would hold
+	waits     string             // of a dry run: what the step would wait for
 	stored    time.Time          // when that version was stored
 	seen      []string           // every password met, to keep them out of errors
 	cluster   rdstypes.DBCluster // as last described
@@ -63,6 +65,7 @@ func newDeployment(o Options, cfg config, file *lockedfile.File) *deployment {
 	seen := []string{string(o.Password), string(cfg.Password)}
 	return &deployment{Options: o, cfg: cfg, file: file, seen: seen, report: Report{
 		ConfigPath:        o.ConfigPath,
+		DryRun:            o.DryRun,
 		Steps:             []StepReport{},
 		Engine:            cfg.engineName,
 		ClusterIdentifier: cfg.cluster,
@@ -73,7 +76,7 @@ func newDeployment(o Options, cfg config, file *lockedfile.File) *deployment {
 
 func (d *deployment) run(ctx context.Context) error {
 	for _, s := range walk {
-		d.step, d.started = s.name, d.Now()
+		d.step, d.started, d.waits = s.name, d.Now(), ""
 		d.tell(Event{State: Started})
 		do := s.do
 		if managed := managedWalk[s.name]; d.cfg.managed && managed != nil {
@@ -84,6 +87,9 @@ func (d *deployment) run(ctx context.Context) error {
 			failure := explain(s.name, err, d.seen)
 			d.tell(Event{State: Failed, Error: failure.Error()})
 			return failure
+		}
+		if d.waits != "" {
+			done.detail += "; it would wait while " + d.waits
 		}
 		d.report.Steps = append(d.report.Steps, StepReport{s.name, done.outcome, done.detail, d.elapsed()})
 		d.tell(Event{State: Done, Outcome: done.outcome, Detail: done.detail})
@@ -98,6 +104,14 @@ func (d *deployment) tell(e Event) {
 
 func (d *deployment) elapsed() int64 { return d.Now().Sub(d.started).Milliseconds() }
 
+// change does what changes the world. A dry run goes on as if it had been done.
+func (d *deployment) change(do func() error) error {
+	if d.DryRun {
+		return nil
+	}
+	return do()
+}
+
 // The pauses between two looks grow from the first to the longest.
 const (
 	firstPause   = 100 * time.Millisecond
@@ -105,13 +119,17 @@ const (
 )
 
 // await looks, with growing pauses, until look says that it is done or fails,
-// or until the limit has passed.
+// or until the limit has passed. A dry run looks once.
 func (d *deployment) await(ctx context.Context, limit time.Duration, look func(context.Context) (status string, done bool, err error)) error {
 	begin := d.Now()
 	for pause := firstPause; ; pause = min(pause*3/2, longestPause) {
 		status, done, err := look(ctx)
 		if err != nil || done {
 			return err
+		}
+		if d.DryRun {
+			d.waits = status
+			return nil
 		}
 		d.tell(Event{State: Waiting, Status: status})
 		if d.Now().Sub(begin) >= limit {

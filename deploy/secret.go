@@ -63,8 +63,11 @@ func (d *deployment) describeSecret(ctx context.Context) (*secretsmanager.Descri
 }
 
 // readLogin reads AWSCURRENT into d.login and d.version; the version is empty
-// when the secret has no value yet.
+// when the secret has no value yet. A dry run keeps what it would have stored.
 func (d *deployment) readLogin(ctx context.Context) error {
+	if d.ahead {
+		return nil
+	}
 	out, err := d.Clients.SecretsManager.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &d.report.SecretARN})
 	if _, missing := errors.AsType[*smtypes.ResourceNotFoundException](err); missing {
 		d.login, d.version = login{}, ""
@@ -107,10 +110,14 @@ func (d *deployment) createSecret(ctx context.Context) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	out, err := d.Clients.SecretsManager.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
-		Name:         &d.cfg.secret,
-		Description:  aws.String(d.description()),
-		SecretString: aws.String(first.encode()),
+	out := &secretsmanager.CreateSecretOutput{}
+	err = d.change(func() (err error) {
+		out, err = d.Clients.SecretsManager.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+			Name:         &d.cfg.secret,
+			Description:  aws.String(d.description()),
+			SecretString: aws.String(first.encode()),
+		})
+		return err
 	})
 	if _, lost := errors.AsType[*smtypes.ResourceExistsException](err); lost {
 		return d.otherSecret(ctx)
@@ -118,7 +125,7 @@ func (d *deployment) createSecret(ctx context.Context) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	d.login, d.version = first, aws.ToString(out.VersionId)
+	d.login, d.version, d.ahead = first, aws.ToString(out.VersionId), d.DryRun
 	d.report.SecretARN = aws.ToString(out.ARN)
 	return result{Created, "secret " + d.cfg.secret}, nil
 }
@@ -193,6 +200,10 @@ func (d *deployment) fillSecret(ctx context.Context) (result, error) {
 // and the version it follows: the same put twice is one put, and of two
 // different ones the second gets ResourceExistsException.
 func (d *deployment) put(ctx context.Context, value login, purpose string) error {
+	if d.DryRun {
+		d.login, d.ahead = value, true
+		return nil
+	}
 	sum := sha256.Sum256([]byte("keyturn deploy\n" + d.report.SecretARN + "\n" + purpose + "\n" + d.version))
 	_, err := d.Clients.SecretsManager.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId:           &d.report.SecretARN,
@@ -321,18 +332,15 @@ func (d *deployment) moved() bool {
 // completeSecret adds what the cluster has told to a value that lacks it, or
 // that tells of an earlier database.
 func (d *deployment) completeSecret(ctx context.Context) (result, error) {
-	secret, err := d.describeSecret(ctx)
+	secret, err := d.madeSecret(ctx)
 	if err != nil {
 		return result{}, err
-	}
-	if secret == nil {
-		return result{}, refuse("run deploy again with the master password in config.yml", "the secret %s was deleted meanwhile", d.cfg.secret)
 	}
 	if err := d.readLogin(ctx); err != nil {
 		return result{}, err
 	}
 	if d.finished(secret) && !d.moved() {
-		return result{Unchanged, "secret " + d.cfg.secret}, nil
+		return result{Unchanged, "secret " + d.cfg.secret + d.mayMove()}, nil
 	}
 	whole := d.completed()
 	err = d.put(ctx, whole, "address")
@@ -340,6 +348,27 @@ func (d *deployment) completeSecret(ctx context.Context) (result, error) {
 		return result{}, err
 	}
 	return result{Updated, "host and port of secret " + d.cfg.secret}, d.readLogin(ctx)
+}
+
+// madeSecret describes the secret that an earlier step has found or made; a dry run makes
+// none.
+func (d *deployment) madeSecret(ctx context.Context) (*secretsmanager.DescribeSecretOutput, error) {
+	secret, err := d.describeSecret(ctx)
+	switch {
+	case err != nil || secret != nil:
+		return secret, err
+	case d.DryRun:
+		return &secretsmanager.DescribeSecretOutput{}, nil
+	}
+	return nil, refuse("run deploy again with the master password in config.yml", "the secret %s was deleted meanwhile", d.cfg.secret)
+}
+
+// mayMove says what a dry run cannot see: where a database listens that is yet to be made.
+func (d *deployment) mayMove() string {
+	if d.DryRun && d.report.Host == "" {
+		return "; its port follows the new database"
+	}
+	return ""
 }
 
 func (d *deployment) completed() login {

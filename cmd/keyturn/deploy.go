@@ -22,7 +22,10 @@ import (
 
 const deployAgain = "Run the deploy again: it goes on where it stopped."
 
-type deployFlags struct{ config, passwordFile string }
+type deployFlags struct {
+	config, passwordFile string
+	dryRun               bool
+}
 
 func newDeployCommand(a *app) *cobra.Command {
 	var flags deployFlags
@@ -34,11 +37,16 @@ secret and its rotation in line with config.yml, then write the latest password
 into that file. What exists already is left as it is, so a deploy that was
 interrupted is simply run again.
 
+--dry-run looks at what is there in the same steps, and tells what would be
+created, updated and left. It changes nothing and waits for nothing. What stands
+in the way of a deploy is an error of the dry run, too, as far as it can be seen.
+
 The progress goes to stderr: a display on a terminal, plain lines elsewhere,
 and one JSON object a line with -o json. stdout gets the report. The exit code
 is 2 when config.yml is wrong, and 6 when the first rotation has not ended.`,
 		Example: `  keyturn deploy
   keyturn deploy -f staging.yml --timeout 20m
+  keyturn deploy --dry-run
   keyturn deploy -o json | jq -r .secretArn
   pass show db | keyturn deploy --master-user-password-file -`,
 		Args:              positional(),
@@ -49,6 +57,7 @@ is 2 when config.yml is wrong, and 6 when the first rotation has not ended.`,
 	f.StringVarP(&flags.config, "file", "f", "config.yml", "the configuration")
 	f.StringVar(&flags.passwordFile, "master-user-password-file", "",
 		"file that holds the master password of a database that exists already (-: stdin)")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "only tell what would be done")
 	_ = cmd.MarkFlagFilename("file", "yml", "yaml")
 	return cmd
 }
@@ -67,9 +76,13 @@ func (a *app) deploy(ctx context.Context, flags deployFlags) error {
 	}
 	records := keyturnapi.New(cfg)
 	show := a.progress(ctx)
+	if flags.dryRun { // its steps are no deeds
+		show = display{event: func(deploy.Event) {}, close: func() {}}
+	}
 	report, err := deploy.Run(ctx, deploy.Options{
 		ConfigPath: flags.config,
 		Password:   password,
+		DryRun:     flags.dryRun,
 		Clients: deploy.Clients{
 			SecretsManager: secretsmanager.NewFromConfig(cfg),
 			RDS:            rds.NewFromConfig(cfg),
@@ -87,10 +100,28 @@ func (a *app) deploy(ctx context.Context, flags deployFlags) error {
 	if a.flags.output == outputJSON {
 		return errors.Join(err, a.writeReportJSON(report))
 	}
+	if flags.dryRun {
+		return errors.Join(err, a.writeDryRun(report))
+	}
 	if err != nil {
 		return err
 	}
 	return a.writeReport(report)
+}
+
+// wouldBe are the words for the outcomes of a dry run.
+var wouldBe = map[deploy.Outcome]string{deploy.Created: "would be created", deploy.Updated: "would be updated", deploy.Unchanged: "unchanged"}
+
+// writeDryRun tells what the steps would do, as far as the first that would fail.
+func (a *app) writeDryRun(r deploy.Report) error {
+	if len(r.Steps) == 0 {
+		return nil
+	}
+	rows := [][]string{{"STEP", "OUTCOME", "WHAT"}}
+	for _, s := range r.Steps {
+		rows = append(rows, []string{string(s.Step), wouldBe[s.Outcome], s.Detail})
+	}
+	return a.writeTable(rows)
 }
 
 // stuck tells whether a rotation has failed and is not tried again before a moment,
