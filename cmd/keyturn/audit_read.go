@@ -112,9 +112,6 @@ or without a valid signature. --since and --until take a time in RFC 3339, a dat
 	f.StringVar(&flags.until, "until", "", "before this moment")
 	_ = cmd.RegisterFlagCompletionFunc("secret", a.completeNames)
 	_ = cmd.RegisterFlagCompletionFunc("event", cobra.FixedCompletions(auditEvents, cobra.ShellCompDirectiveNoFileComp))
-	for _, name := range []string{"principal", "since", "until"} {
-		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
-	}
 	return cmd
 }
 

@@ -54,9 +54,6 @@ finds a log that was put back to an earlier state with all its files.`,
 	f.StringVar(&flags.publicKey, "public-key", "", "public key that the head must be signed with, in base64")
 	f.Uint64Var(&flags.from, "from", 1, "sequence number of the first line to look at, when what is before it is kept elsewhere or was explained")
 	f.StringArrayVar(&flags.known, "known", nil, "SEQUENCE:HASH of a line that must be there; may be repeated")
-	for _, name := range []string{"public-key", "from", "known"} {
-		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
-	}
 	flags.keys.add(cmd)
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/keyturn/keyturn/keyturnapi"
 )
@@ -118,13 +119,23 @@ func (a *app) fitFlags(cmd *cobra.Command) {
 		"function":      cobra.FixedCompletions([]string{mysqlFunction, postgresFunction, redisFunction}, cobra.ShellCompDirectiveNoFileComp),
 		"stage":         stages,
 		"version-stage": stages,
-		"tag":           cobra.NoFileCompletions,
 	} {
 		if cmd.LocalNonPersistentFlags().Lookup(name) != nil {
 			_ = cmd.RegisterFlagCompletionFunc(name, complete)
 		}
 	}
+	cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) { offerNoFiles(cmd, f) })
 	for _, sub := range cmd.Commands() {
 		a.fitFlags(sub)
+	}
+}
+
+// offerNoFiles keeps the names of files from a flag that is not known to take one.
+func offerNoFiles(cmd *cobra.Command, f *pflag.Flag) {
+	_, completed := cmd.GetFlagCompletionFunc(f.Name)
+	_, file := f.Annotations[cobra.BashCompFilenameExt]
+	_, folder := f.Annotations[cobra.BashCompSubdirsInDir]
+	if !completed && !file && !folder {
+		_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.NoFileCompletions)
 	}
 }

@@ -59,6 +59,7 @@ is 2 when config.yml is wrong, and 6 when the first rotation has not ended.`,
 		"file that holds the master password of a database that exists already (-: stdin)")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "only tell what would be done")
 	_ = cmd.MarkFlagFilename("file", "yml", "yaml")
+	_ = cmd.MarkFlagFilename("master-user-password-file")
 	return cmd
 }
 

@@ -19,6 +19,8 @@ type tlsFlags struct{ cert, key string }
 func (f *tlsFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.cert, "tls-cert", "", "PEM file of a certificate and those that lead to its authority: speak HTTPS instead of HTTP")
 	cmd.Flags().StringVar(&f.key, "tls-key", "", "PEM file of the certificate's private key")
+	_ = cmd.MarkFlagFilename("tls-cert")
+	_ = cmd.MarkFlagFilename("tls-key")
 }
 
 func (f tlsFlags) check() error {

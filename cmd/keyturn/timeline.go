@@ -74,6 +74,7 @@ from elsewhere and holds no values.`,
 	}
 	cmd.Flags().Int64Var(&records, "max-results", defaultRecords, "records to read, one for each attempt of a step, at most 1000")
 	cmd.Flags().StringVar(&html, "html", "", "write a page to this file; -: to stdout")
+	_ = cmd.MarkFlagFilename("html", "html")
 	return cmd
 }
 
