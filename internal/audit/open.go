@@ -128,14 +128,18 @@ func (l *Log) open() error {
 	return l.sync()
 }
 
-// openFiles opens the head and the last file. The head is there before the first
-// line: a log without one was changed by somebody.
+// openFiles opens the head and the last file. The head is on disk before the first
+// line: a log without one was changed by somebody. Later ones are written over it,
+// so a power cut leaves one of them.
 func (l *Log) openFiles(numbers []int) (err error) {
 	if l.head, err = os.OpenFile(filepath.Join(l.config.Dir, headFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return err
 	}
 	if len(numbers) == 0 {
 		if err := sign(l.config.Key, l.end, l.config.Now()).write(l.head); err != nil {
+			return err
+		}
+		if err := l.head.Sync(); err != nil {
 			return err
 		}
 		l.number = 1
