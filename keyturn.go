@@ -202,7 +202,7 @@ func (s *Server) openFolder() (err error) {
 	if !locked {
 		return fmt.Errorf("%w: %s. Stop that one first, or choose another folder with --data", ErrInUse, s.folder)
 	}
-	return nil
+	return s.refuseLostDatabase()
 }
 
 // openFile makes the database's file: SQLite would make it readable to all.
@@ -215,6 +215,20 @@ func (s *Server) openFile(path string) error {
 		return fmt.Errorf("making the database file: %w", err)
 	}
 	return f.Close()
+}
+
+// refuseLostDatabase: the audit log is made after the database, so a folder that has
+// the first alone has lost the other. A new one would have no secrets, and other access
+// keys than the file with the credentials.
+func (s *Server) refuseLostDatabase() error {
+	path := filepath.Join(s.folder, databaseFile)
+	_, noDB := os.Stat(path)
+	_, noLog := os.Stat(filepath.Join(s.folder, AuditDir))
+	if errors.Is(noDB, os.ErrNotExist) && noLog == nil {
+		return fmt.Errorf("the database %s is missing, though there is an audit log beside it: put it back from your backup, "+
+			"or choose an empty folder for a new server", path)
+	}
+	return nil
 }
 
 func (s *Server) now() time.Time {

@@ -161,6 +161,9 @@ func TestFoldersRefused(t *testing.T) {
 		"root key lost": {func(_ *testing.T, dir string) error {
 			return os.Remove(filepath.Join(dir, "root.key"))
 		}, "put it back from your backup"},
+		"database lost": {func(_ *testing.T, dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "keyturn.db")), os.Remove(filepath.Join(dir, "root.key")))
+		}, "put it back from your backup"},
 		"root key of another server": {func(_ *testing.T, dir string) error {
 			return os.WriteFile(filepath.Join(dir, "root.key"), []byte("keyturn-key-1 other AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"), 0o600)
 		}, "put back the newest copy; or the folder is a backup from before that material was retired"},
