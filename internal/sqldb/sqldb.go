@@ -36,6 +36,7 @@ var ErrClosed = errors.New("the database is closed")
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	path    string
+	files   []opened      // none for a database in memory
 	writer  chan *session // one; the same as readers for a database in memory
 	readers chan *session
 	lately  chan *session // the reader that read last, while it is free: see takeReader; nil for a database in memory
@@ -73,6 +74,9 @@ func Open(ctx context.Context, path string, now func() time.Time, schemas ...Sch
 		return nil, errors.Join(err, db.closeSessions())
 	}
 	if err := db.migrate(ctx, schemas); err != nil {
+		return nil, errors.Join(err, db.closeSessions())
+	}
+	if err := db.noteFiles(); err != nil {
 		return nil, errors.Join(err, db.closeSessions())
 	}
 	return db, nil

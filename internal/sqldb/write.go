@@ -173,6 +173,9 @@ func (db *DB) runOnce(s *session, b *batch, writes []*write, savepoints bool) er
 			return errors.Join(err, s.rollback())
 		}
 	}
+	if err := db.stillThere(); err != nil {
+		return errors.Join(err, s.rollback())
+	}
 	defer db.tendLog(s)
 	return s.commit()
 }
