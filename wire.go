@@ -19,7 +19,6 @@ import (
 	"github.com/keyturn/keyturn/internal/scheduler"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/smapi"
-	"github.com/keyturn/keyturn/internal/sqldb"
 	"github.com/keyturn/keyturn/internal/stsapi"
 	"github.com/keyturn/keyturn/internal/wire"
 	"github.com/keyturn/keyturn/keyturnapi"
@@ -139,18 +138,32 @@ func answer(w http.ResponseWriter, err error) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
+// readyTime is how long a commit or a line of the audit log may take before a disk
+// counts as one that hangs.
+const readyTime = 5 * time.Second
+
 // ready reports whether the server should get work.
 func (s *Server) ready(ctx context.Context) error {
 	if s.draining.Load() {
 		return errors.New("shutting down")
 	}
-	if err := s.db.Read(ctx, func(*sqldb.Tx) error { return nil }); err != nil {
-		return errors.New("the database does not answer")
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	if err := notReady(ctx, "the database", s.db.Ready(ctx)); err != nil {
+		return err
 	}
-	if s.audit.Err() != nil {
-		return errors.New("the audit log can't be written; the server's log says why")
+	return notReady(ctx, "the audit log", s.audit.Ready(ctx))
+}
+
+// notReady is what strangers may read of an error.
+func notReady(ctx context.Context, what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return errors.New(what + " does not answer")
 	}
-	return nil
+	return errors.New(what + " can't be written; the server's log says why")
 }
 
 // AWSConfig returns a configuration for SDK clients that call this server

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -244,6 +245,32 @@ func (l *Log) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.failure
+}
+
+// Ready returns nil if calls can be recorded and the line that is being written,
+// if there is one, gets into the file before ctx ends.
+func (l *Log) Ready(ctx context.Context) error {
+	l.mu.Lock()
+	written := l.written
+	l.mu.Unlock()
+	for l.writesBehind(written) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for a line to be written: %w", ctx.Err())
+		case <-time.After(lookAgain):
+		}
+	}
+	return l.Err()
+}
+
+// lookAgain is how often Ready looks whether the line is written.
+const lookAgain = 10 * time.Millisecond
+
+// writesBehind reports whether the line behind this one is being written.
+func (l *Log) writesBehind(at link) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.writing && l.written == at && l.failure == nil
 }
 
 // sync seals what was written since it was called last.

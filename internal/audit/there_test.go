@@ -1,6 +1,9 @@
 package audit
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,5 +55,41 @@ func TestRemovedFilesAreNoticed(t *testing.T) {
 			}
 			_ = l.Close()
 		})
+	}
+}
+
+// A disk that hangs lets no line get into the file: no call is answered.
+func TestReadyWaitsForALine(t *testing.T) {
+	l := open(t, testConfig(t.TempDir()))
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Write(make([]byte, 64<<10)); err != nil { // no more fits in
+		t.Fatal(err)
+	}
+	good := l.file
+	l.file = in
+	recorded := make(chan error, 1)
+	go func() { recorded <- l.Record(getValue(1)) }()
+	for writing := false; !writing; {
+		l.mu.Lock()
+		writing = l.writing
+		l.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*lookAgain)
+	defer cancel()
+	if l.Ready(ctx) == nil {
+		t.Error("the log seems to be well")
+	}
+	if _, err := io.CopyN(io.Discard, out, 64<<10); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-recorded, l.Ready(t.Context())); err != nil {
+		t.Error(err)
+	}
+	l.file = good
+	if err := errors.Join(out.Close(), in.Close(), l.closeFiles()); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"context"
 	"fmt"
 	"os"
 )
@@ -40,4 +41,22 @@ func (db *DB) stillThere() error {
 		}
 	}
 	return nil
+}
+
+// Ready returns nil if a read and a write would get their turn before ctx ends,
+// and what is written would be kept.
+func (db *DB) Ready(ctx context.Context) error {
+	if err := db.stillThere(); err != nil {
+		return err
+	}
+	if err := db.Read(ctx, func(*Tx) error { return nil }); err != nil {
+		return err
+	}
+	select {
+	case s := <-db.writer:
+		db.writer <- s
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for a commit to end: %w", ctx.Err())
+	}
 }
