@@ -215,7 +215,7 @@ func (a *app) serve(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return err
 	}
-	front, err := flags.tls.over(bounded(listener, usualLimits.connections), log)
+	front, err := flags.tls.over(bounded(listener, affordable(usualLimits.connections)), log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
