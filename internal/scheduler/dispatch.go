@@ -52,7 +52,9 @@ const (
 // are due, or else when to look again; zero: nothing is planned. Of those that are
 // to begin it returns as many as the pace allows.
 func (s *Scheduler) due(ctx context.Context, n int) (arns []secret.ARN, wake time.Time, err error) {
+	var now time.Time
 	err = s.db.ReadOne(ctx, func(tx *sqldb.Tx) error {
+		now = tx.Now
 		held := s.pace.holds(tx.Now)
 		if arns, wake, err = s.dueBy(ctx, tx, held, n); held {
 			wake = sooner(wake, s.pace.next)
@@ -62,7 +64,7 @@ func (s *Scheduler) due(ctx context.Context, n int) (arns []secret.ARN, wake tim
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("looking for the next rotation: %w", err)
 	}
-	return arns, wake, nil
+	return arns, wake, s.follow(ctx, now)
 }
 
 func (s *Scheduler) dueBy(ctx context.Context, tx *sqldb.Tx, held bool, n int) (arns []secret.ARN, wake time.Time, err error) {

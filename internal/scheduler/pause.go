@@ -41,6 +41,30 @@ func pause(r *row, err error) time.Duration {
 	return backoff(r.attempt)
 }
 
+// takeBack makes attempts due that are planned further ahead than any pause is long: by
+// a clock that was set back since. A machine that took its local time for UTC when it
+// started may be hours ahead.
+func takeBack(ctx context.Context, tx *sqldb.Tx) error {
+	_, err := tx.Exec(ctx, `UPDATE rotations SET try_at = $1, wake_at = $1 WHERE kind <> '' AND lease_until = 0 AND wake_at > $2`,
+		sqldb.Millis(tx.Now), sqldb.Millis(tx.Now.Add(longPause)))
+	if err != nil {
+		return fmt.Errorf("taking back what a wrong clock has planned: %w", err)
+	}
+	return nil
+}
+
+// follow notes the time, and takes back what was planned where that has gone back.
+func (s *Scheduler) follow(ctx context.Context, now time.Time) error {
+	if now.Before(s.latest) {
+		if err := s.db.Write(ctx, func(tx *sqldb.Tx) error { return takeBack(ctx, tx) }); err != nil {
+			return err
+		}
+		s.Poke()
+	}
+	s.latest = now
+	return nil
+}
+
 func isRejected(err error) bool {
 	f, ok := errors.AsType[*FunctionError](err)
 	return ok && f.Type == rejected

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,5 +152,34 @@ func TestRejectionAfterTheClockWasSetBack(t *testing.T) {
 		want(t, "steps", "createSecret setSecret", h.taken())
 		st, _ := h.state()
 		want(t, "next", "createSecret 1", fmt.Sprint(st.Pending.Name, " ", st.Pending.Attempt))
+	})
+}
+
+// An attempt that was planned by a clock hours ahead is made when the scheduler looks
+// next, at most an hour after the clock was set right; or when the server starts.
+func TestRetryAfterTheClockWasSetBack(t *testing.T) {
+	scripted(t, func(t *testing.T, h *house) {
+		var ahead atomic.Int64
+		ahead.Store(int64(8 * time.Hour))
+		h.jump = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		h.failing("setSecret", "tcp")
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.during(func() {
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			h.act = nil // the database is back
+			ahead.Store(0)
+			time.Sleep(time.Hour)
+			synctest.Wait()
+		})
+		_, holders := h.state()
+		want(t, "AWSCURRENT", "second", holders[secret.Current])
+	})
+	scripted(t, func(t *testing.T, h *house) {
+		h.configure(scheduler.Rule{}, h.start("second"))
+		h.exec(`UPDATE rotations SET try_at = try_at + 8*3600*1000, wake_at = wake_at + 8*3600*1000`)
+		h.during(func() { synctest.Wait() })
+		_, holders := h.state()
+		want(t, "AWSCURRENT after a start", "second", holders[secret.Current])
 	})
 }

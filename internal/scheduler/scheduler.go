@@ -75,8 +75,9 @@ type Scheduler struct {
 		sync.Mutex
 		arns map[secret.ARN]bool
 	}
-	hosts *queues
-	pace  pace // of dispatch
+	hosts  *queues
+	pace   pace      // of dispatch
+	latest time.Time // when dispatch looked last
 }
 
 // Config is what New needs; all of it but Audit, Hosts, PerHost and PerSecond.
@@ -284,6 +285,9 @@ func (s *Scheduler) recover(ctx context.Context) error {
 			return err
 		}
 		if err := dissolveQueues(ctx, tx); err != nil {
+			return err
+		}
+		if err := takeBack(ctx, tx); err != nil {
 			return err
 		}
 		leased, err := leased(ctx, tx)
