@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 )
@@ -62,16 +63,63 @@ func (db *DB) emptyLog() {
 	}
 }
 
+// makeRoom gives back what the log takes, where the disk is full: that may be all that
+// the disk lacks, and nobody else can.
+func (db *DB) makeRoom() {
+	if db.readers != db.writer && db.emptying.CompareAndSwap(false, true) {
+		db.crew.Go(db.cutLog)
+	}
+}
+
+// cutLog cuts off the zeros first: without that room the database may not be able to
+// take what is in the log.
+func (db *DB) cutLog() {
+	defer db.emptying.Store(false)
+	select {
+	case s := <-db.writer: // nobody commits meanwhile
+		_ = cutZeros(db.path)
+		_ = s.run(`PRAGMA wal_checkpoint(TRUNCATE)`)
+		db.writer <- s
+	case <-db.closing.begun:
+	}
+}
+
+// cutZeros cuts the log off behind its last frame. The size of a page and the number
+// of frames are in its index ("The WAL-Index File Format" in SQLite's documentation).
+func cutZeros(path string) error {
+	index, err := os.Open(path + "-shm")
+	if err != nil {
+		return err
+	}
+	defer index.Close()
+	var head [20]byte
+	if _, err := index.ReadAt(head[:], 0); err != nil {
+		return err
+	}
+	page, frames := int64(binary.NativeEndian.Uint16(head[14:])), int64(binary.NativeEndian.Uint32(head[16:]))
+	if page == 1 { // what 65,536 is written as
+		page = 1 << 16
+	}
+	end := 32 + frames*(24+page)
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() <= end {
+		return err
+	}
+	return os.Truncate(path+"-wal", end)
+}
+
 // lengthenLog writes zeros behind the end of the log, step by step: commits go on
-// in between. Where the disk is full, SQLite tells that at a commit.
+// in between. Where the disk is full, what it took is given back.
 func (db *DB) lengthenLog() {
-	for more := true; more; {
+	for err := error(nil); err == nil; {
 		select {
 		case s := <-db.writer: // nobody commits meanwhile
-			more = lengthen(db.path+"-wal", logStep) == nil
+			err = lengthen(db.path+"-wal", logStep)
 			db.writer <- s
 		case <-db.closing.begun:
 			return
+		}
+		if err != nil && !errors.Is(err, errLongEnough) {
+			db.makeRoom()
 		}
 	}
 }

@@ -275,10 +275,12 @@ func (db *DB) giveBack(s *session) {
 // failure of the store that they can do something about.
 func explain(err error) error {
 	if e, ok := errors.AsType[*engineError](err); ok && e.code&0xff == sqlite3.SQLITE_FULL {
-		return fault.Internal.Errorf("The disk that holds the server's data folder is full. Nothing was changed. Free some space and try again.")
+		return errFull
 	}
 	return err
 }
+
+var errFull = fault.Internal.Errorf("The disk that holds the server's data folder is full. Nothing was changed. Free some space and try again.")
 
 // IsUnique reports whether err says that a row with the same key exists.
 func IsUnique(err error) bool {

@@ -169,6 +169,36 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// What the log takes on a full disk is given back.
+func TestFullDiskGetsWhatTheLogTakes(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
+	pages := sqldb.Schema{Name: "pages", Steps: []string{`CREATE TABLE pages (b BYTEA); PRAGMA max_page_count = 400`}}
+	db := open(t, path, numbers, pages)
+	store := func(bytes int) error {
+		return db.Write(ctx, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(ctx, `INSERT INTO pages (b) VALUES (zeroblob($1))`, bytes)
+			return err
+		})
+	}
+	if err := store(500_000); err != nil {
+		t.Fatal(err)
+	}
+	if size := fileSize(t, path+"-wal"); size < 500_000 {
+		t.Fatalf("the log has %d bytes", size)
+	}
+	if err := store(1_000_000); err == nil {
+		t.Fatal("the disk was not full")
+	}
+	for begin := time.Now(); fileSize(t, path+"-wal") > 0; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("the log keeps what it takes")
+		}
+	}
+	if err := store(1000); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSchema(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "db")
 	next := sqldb.Schema{Name: "numbers", Steps: append(numbers.Steps[:1:1], `ALTER TABLE numbers ADD COLUMN name TEXT`)}

@@ -120,6 +120,9 @@ func (db *DB) commit(b *batch) {
 		if err != nil && w.err == nil {
 			w.err = explain(err)
 		}
+		if errors.Is(w.err, errFull) {
+			db.makeRoom()
+		}
 		w.finish()
 		close(w.done)
 	}
