@@ -276,6 +276,12 @@ type change struct {
 
 func (c change) statement(a account) string { return c.before + a.quoted() + c.after }
 
+// withCreate is a GRANT that also gives CREATE.
+func (c change) withCreate() change {
+	c.before = strings.Replace(c.before, "GRANT ", "GRANT CREATE, ", 1)
+	return c
+}
+
 // level returns the changes that turn the rights have into the rights want.
 // Rights go first and come later, so that in between there are less rather
 // than more. A right that is in both stays all the time, except one that may

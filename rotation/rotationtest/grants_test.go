@@ -3,6 +3,7 @@ package rotationtest
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,6 +126,31 @@ func TestHostsFollow(t *testing.T) {
 		w.rotate("version-2")
 		w.equal("with one row")
 		w.wantIn("at the end", "AWSCURRENT", "AWSPREVIOUS")
+	})
+}
+
+// TestRightsOnWhatIsGone: the servers keep the grants of what is dropped, and give them no
+// more. Those of a table come back with it; the others are on nothing, and stay behind.
+func TestRightsOnWhatIsGone(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		w := grantWorld(t, p)
+		user := fmt.Sprintf("'%s'@'%%'", w.first.Username)
+		for _, statement := range []string{
+			"CREATE DATABASE gone", "CREATE TABLE gone.t (a INT)", "CREATE PROCEDURE gone.p() SELECT 1",
+			"GRANT CREATE, SELECT ON gone.t TO " + user, "GRANT UPDATE ON shop.v TO " + user + " WITH GRANT OPTION",
+			"GRANT EXECUTE ON PROCEDURE gone.p TO " + user, "GRANT UPDATE (`b,)`) ON shop.t TO " + user,
+			"DROP DATABASE gone", "DROP VIEW shop.v", "ALTER TABLE shop.t DROP COLUMN `b,)`",
+		} {
+			w.sql("%s", statement)
+		}
+		w.rotate("version-1")
+		for _, right := range []string{"GRANT SELECT ON `gone`.`t`", "GRANT UPDATE ON `shop`.`v`", "GRANT GRANT OPTION ON `shop`.`v`"} {
+			if !slices.Contains(w.rights(w.clone()), "at '%': "+right) {
+				t.Errorf("the other user lacks %s, and has %q", right, w.rights(w.clone()))
+			}
+		}
+		w.rotate("version-2")
+		w.equal("with both users' turns over")
 	})
 }
 
