@@ -100,7 +100,10 @@ func (m *mysql) read(ctx context.Context, user string) ([]row, error) {
 	if err := found.Err(); err != nil {
 		return nil, m.statementError(ctx, err, nil)
 	}
-	return all, m.readDefaultRoles(ctx, all)
+	if err := m.readDefaultRoles(ctx, all); err != nil {
+		return nil, err
+	}
+	return all, m.readRestrictions(ctx, all)
 }
 
 func limitClauses(limits [4]uint64) (clauses []string) {
@@ -133,6 +136,22 @@ func (m *mysql) readDefaultRoles(ctx context.Context, all []row) error {
 		}
 		for _, role := range roles {
 			all[i].rights = append(all[i].rights, right{privilege: defaultRole, on: role})
+		}
+	}
+	return nil
+}
+
+// readRestrictions reads the partial revokes of GRANT OPTION, which SHOW GRANTS leaves out.
+func (m *mysql) readRestrictions(ctx context.Context, all []row) error {
+	for i, r := range all {
+		schemas, err := m.strings(ctx, "SELECT CONCAT('`', REPLACE(name, '`', '``'), '`.*') FROM mysql.user, JSON_TABLE(User_attributes, '$.Restrictions[*]'"+
+			" COLUMNS (name TEXT PATH '$.Database', without JSON PATH '$.Privileges')) restrictions"+
+			` WHERE User = ? AND Host = ? AND JSON_CONTAINS(without, '"GRANT"')`, r.user, r.host)
+		if err != nil {
+			return err
+		}
+		for _, schema := range schemas {
+			all[i].rights = append(all[i].rights, right{privilege: grantOption, on: schema, revoked: true})
 		}
 	}
 	return nil

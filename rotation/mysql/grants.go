@@ -131,6 +131,9 @@ func parseGrant(line string) ([]right, error) {
 	case "GRANT":
 		return parseStatement(line, all[1:], "TO")
 	case "REVOKE":
+		if len(all) > 1 && all[1].text == "ON" {
+			return nil, nil // of GRANT OPTION alone, which readRestrictions tells
+		}
 		rights, err := parseStatement(line, all[1:], "FROM")
 		for i := range rights {
 			rights[i].revoked = true

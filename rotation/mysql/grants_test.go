@@ -28,6 +28,7 @@ func TestParseGrant(t *testing.T) {
 		{"GRANT `r`@`%`,`s`@`%` TO `u`@`%` WITH ADMIN OPTION", []right{{privilege: "`r`@`%`", option: true}, {privilege: "`s`@`%`", option: true}}},
 		{"GRANT `r` TO `u`@`%`", []right{{privilege: "`r`"}}},
 		{"REVOKE INSERT ON `mysql`.* FROM `u`@`%`", []right{{privilege: "INSERT", on: "`mysql`.*", revoked: true}}},
+		{"REVOKE  ON `mysql`.* FROM `u`@`%`", nil},
 		{"SET DEFAULT ROLE `r` FOR `u`@`%`", []right{{privilege: defaultRole, on: "`r`"}}},
 		{"GRANT SELECT ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*B6' REQUIRE ISSUER 'x'' WITH GRANT OPTION' SUBJECT '/CN=o\\'b' WITH MAX_USER_CONNECTIONS 7",
 			[]right{{privilege: "SELECT", on: "*.*"}}},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/keyturn/keyturn/internal/dbserver"
@@ -152,6 +153,27 @@ func TestRightsOnWhatIsGone(t *testing.T) {
 		w.rotate("version-2")
 		w.equal("with both users' turns over")
 	})
+}
+
+// TestRestrictedGrantOption: SHOW GRANTS leaves GRANT OPTION out of a partial revoke.
+func TestRestrictedGrantOption(t *testing.T) {
+	w := grantWorld(t, dbserver.MySQL)
+	w.sql("SET GLOBAL partial_revokes = ON")
+	restrictions := func(user string) string {
+		return strings.Join(w.column("SELECT COALESCE(User_attributes -> '$.Restrictions', '') FROM mysql.user WHERE User = '"+user+"'"), " ")
+	}
+	user := fmt.Sprintf("'%s'@'%%'", w.first.Username)
+	for _, statement := range []string{
+		"GRANT SELECT ON *.* TO " + user + " WITH GRANT OPTION", "REVOKE GRANT OPTION ON `we``ird?'x`.* FROM " + user,
+		"REVOKE SELECT ON `we``ird?'x`.* FROM " + user, "GRANT USAGE ON `we``ird?'x`.* TO " + user + " WITH GRANT OPTION",
+	} {
+		w.sql("%s", statement)
+		w.check(w.copier().CopyUser(t.Context(), w.first, w.clone()))
+		if diff := cmp.Diff(restrictions(w.first.Username), restrictions(w.clone())); diff != "" {
+			t.Errorf("after %s: %s", statement, diff)
+		}
+		w.equal("after " + statement)
+	}
 }
 
 // TestMissingGrantIsNamed: the administrator lacks one right of the user.
