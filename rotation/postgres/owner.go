@@ -54,8 +54,10 @@ type membership struct {
 type setting struct{ database, name, value string }
 
 // from16 tells whether a membership says by itself what it gives.
-func (s *session) from16() bool {
-	return serverVersion(s.conn.PgConn().ParameterStatus("server_version")) >= 16
+func (s *session) from16() bool { return s.major() >= 16 }
+
+func (s *session) major() int {
+	return serverVersion(s.conn.PgConn().ParameterStatus("server_version"))
 }
 
 func serverVersion(text string) (major int) {

@@ -201,13 +201,26 @@ var acls = strings.Join([]string{
 	"SELECT 'LARGE OBJECT ' || oid, lomowner, lomacl, NULL FROM pg_largeobject_metadata",
 }, " UNION ALL ")
 
+// parameterACLs are those of settings, which are there from PostgreSQL 15 on. They belong
+// to the superuser that the installation has made, whose number is always 10.
+const parameterACLs = ` UNION ALL SELECT 'PARAMETER ' ||
+	(SELECT string_agg(pg_catalog.quote_ident(part), '.' ORDER BY n) FROM unnest(string_to_array(parname, '.')) WITH ORDINALITY p (part, n)),
+	10, paracl, NULL FROM pg_parameter_acl`
+
+func (s *session) acls() string {
+	if s.major() < 15 {
+		return acls
+	}
+	return acls + parameterACLs
+}
+
 // grantedTo reads what a role was granted in this database, apart from what it
 // owns.
 func (s *session) grantedTo(ctx context.Context, r role) ([]granted, error) {
 	rows, err := s.conn.Query(ctx, `SELECT a.privilege_type || COALESCE(' (' || pg_catalog.quote_ident(part) || ')', ''), name, bool_or(a.is_grantable),
 			pg_get_userbyid(o.owner), bool_or(EXISTS (SELECT FROM aclexplode(o.acl) p WHERE p.grantee = 0 AND p.privilege_type = a.privilege_type)),
 			bool_and(a.grantor = o.owner AND pg_has_role(o.owner, 'USAGE'))
-		FROM (`+acls+`) o, aclexplode(o.acl) a WHERE a.grantee = $1 AND o.owner <> $1 GROUP BY 1, 2, o.owner ORDER BY 2, 1`, r.oid)
+		FROM (`+s.acls()+`) o, aclexplode(o.acl) a WHERE a.grantee = $1 AND o.owner <> $1 GROUP BY 1, 2, o.owner ORDER BY 2, 1`, r.oid)
 	if err != nil {
 		return nil, statementError(ctx, err)
 	}

@@ -108,6 +108,25 @@ func TestMendOwnershipOfUserMappings(t *testing.T) {
 	w.mended("postgres")
 }
 
+// TestMendOwnershipOfParameters: from PostgreSQL 15 on a role may be granted parameters that
+// superusers set.
+func TestMendOwnershipOfParameters(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	w.oldWay("postgres")
+	if w.as(w.administrator(), "postgres", "DO $$ BEGIN IF current_setting('server_version_num')::int < 150000 THEN RAISE 'older'; END IF; END $$") != nil {
+		return
+	}
+	w.can(w.administrator(), "postgres", `GRANT SET ON PARAMETER log_min_messages, odd."select" TO `+w.clone()+` WITH GRANT OPTION`)
+	w.check(w.mend())
+	second := w.first
+	second.Username, second.Password = w.clone(), "Second_1aA"
+	for _, l := range []rotation.Login{w.first, second} {
+		w.can(l, "postgres", "SET log_min_messages = error")
+	}
+	w.equal("after the mending")
+	w.mended("postgres")
+}
+
 // TestRoleThatAUserMayNotActAs: its sessions get a warning, and act as the user itself,
 // with what it has. A copy would have nothing.
 func TestRoleThatAUserMayNotActAs(t *testing.T) {
