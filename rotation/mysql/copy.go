@@ -280,13 +280,13 @@ func (c *conn) levelRow(ctx context.Context, p product, have, want row) (equal b
 
 // carryOut tells whether a change was made: the servers keep the rights on what is
 // dropped, but give none on it, except on a table, together with CREATE. That is taken
-// back when the row is levelled again.
+// back when the row is levelled again. And they leave a role that everybody has.
 func (c *conn) carryOut(ctx context.Context, step change, a account) (done bool, err error) {
 	err = c.exec(ctx, step.statement(a))
 	if isServer(err, errNoTable) && c.exec(ctx, step.withCreate().statement(a)) == nil {
 		return true, nil
 	}
-	if isServer(err, errNoTable) || isServer(err, errUnknownColumn) || isServer(err, errNoRoutine) {
+	if slices.ContainsFunc([]uint16{errNoTable, errUnknownColumn, errNoRoutine, errMandatoryRole}, func(n uint16) bool { return isServer(err, n) }) {
 		return false, nil
 	}
 	return true, err

@@ -18,6 +18,7 @@ const (
 	errUnknownColumn  = 1054 // ER_BAD_FIELD_ERROR
 	errNoTable        = 1146 // ER_NO_SUCH_TABLE
 	errNoRoutine      = 1305 // ER_SP_DOES_NOT_EXIST
+	errMandatoryRole  = 3628 // ER_MANDATORY_ROLE
 	errOptionPrevents = 1290 // ER_OPTION_PREVENTS_STATEMENT
 	errCannotUser     = 1396 // ER_CANNOT_USER
 	errBlocked        = 3955 // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK

@@ -176,6 +176,17 @@ func TestRestrictedGrantOption(t *testing.T) {
 	}
 }
 
+// TestMandatoryRole: one that everybody has can't be taken from the other user.
+func TestMandatoryRole(t *testing.T) {
+	w := grantWorld(t, dbserver.MySQL)
+	w.rotate("version-1")
+	w.sql("GRANT reader TO '%s'@'%%'", w.first.Username)
+	w.sql("SET GLOBAL mandatory_roles = 'reader'")
+	t.Cleanup(func() { w.sql("SET GLOBAL mandatory_roles = ''") })
+	w.rotate("version-2")
+	w.wantIn("after the rotation", "AWSCURRENT", "AWSPREVIOUS")
+}
+
 // TestMissingGrantIsNamed: the administrator lacks one right of the user.
 func TestMissingGrantIsNamed(t *testing.T) {
 	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
