@@ -274,8 +274,7 @@ func (c *conn) levelRow(ctx context.Context, p product, have, want row) (equal b
 	if slices.Equal(defaultRoles(have.rights), roles) {
 		return equal, nil
 	}
-	err = p.setDefaultRoles(ctx, have.account, roles)
-	return false, c.needs(err, "setting the default role of "+have.String(), "CREATE USER")
+	return false, p.setDefaultRoles(ctx, have.account, roles)
 }
 
 // carryOut tells whether a change was made: the servers keep the rights on what is

@@ -125,5 +125,6 @@ func (m *mariadb) setDefaultRoles(ctx context.Context, a account, roles []string
 	if len(roles) > 0 {
 		role = roles[0]
 	}
-	return m.exec(ctx, "SET DEFAULT ROLE "+role+" FOR "+a.quoted())
+	err := m.exec(ctx, "SET DEFAULT ROLE "+role+" FOR "+a.quoted())
+	return m.needs(err, "setting the default role of "+a.String(), "UPDATE ON mysql.*")
 }

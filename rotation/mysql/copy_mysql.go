@@ -185,5 +185,6 @@ func (m *mysql) setDefaultRoles(ctx context.Context, a account, roles []string) 
 	if len(roles) > 0 {
 		list = strings.Join(roles, ", ")
 	}
-	return m.exec(ctx, "ALTER USER "+a.quoted()+" DEFAULT ROLE "+list)
+	err := m.exec(ctx, "ALTER USER "+a.quoted()+" DEFAULT ROLE "+list)
+	return m.needs(err, "setting the default roles of "+a.String(), "CREATE USER")
 }

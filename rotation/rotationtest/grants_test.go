@@ -187,16 +187,22 @@ func TestMandatoryRole(t *testing.T) {
 	w.wantIn("after the rotation", "AWSCURRENT", "AWSPREVIOUS")
 }
 
+// weakAdmin is an administrator who has no rights but CREATE USER and reading mysql.
+func (w *world) weakAdmin() (account string) {
+	weak := newWorld(w.t, w.product, plain)
+	account = fmt.Sprintf("'%s'@'%%'", weak.first.Username)
+	w.sql("GRANT CREATE USER ON *.* TO %s", account)
+	w.sql("GRANT SELECT ON mysql.* TO %s", account)
+	w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, weak.first.Username, weak.first.Password))
+	return account
+}
+
 // TestMissingGrantIsNamed: the administrator lacks one right of the user.
 func TestMissingGrantIsNamed(t *testing.T) {
 	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
 		w := grantWorld(t, p)
-		weak := newWorld(t, p, plain)
-		admin := fmt.Sprintf("'%s'@'%%'", weak.first.Username)
-		w.sql("GRANT CREATE USER ON *.* TO %s", admin)
-		w.sql("GRANT SELECT ON mysql.* TO %s", admin)
+		admin := w.weakAdmin()
 		w.sql("GRANT DELETE ON shop.t TO '%s'@'%%'", w.first.Username)
-		w.store.create(adminID, fmt.Sprintf(`{"username":%q,"password":%q}`, weak.first.Username, weak.first.Password))
 		w.store.begin(secretID, "version-1")
 		w.must("version-1", rotation.StepCreate)
 		w.refused("version-1", rotation.StepSet, rotation.ClassPrivilege, "GRANT DELETE ON `shop`.`t` TO "+admin+" WITH GRANT OPTION")
@@ -204,6 +210,20 @@ func TestMissingGrantIsNamed(t *testing.T) {
 		w.until("version-1", rotation.StepFinish)
 		w.equal("at the end")
 	})
+}
+
+// TestMissingGrantForDefaultRoles: MariaDB asks for another one than MySQL.
+func TestMissingGrantForDefaultRoles(t *testing.T) {
+	w := grantWorld(t, dbserver.MariaDB)
+	admin := w.weakAdmin()
+	w.sql("GRANT reader TO '%s'@'%%', %s WITH ADMIN OPTION", w.first.Username, admin)
+	w.sql("SET DEFAULT ROLE reader FOR '%s'@'%%'", w.first.Username)
+	w.store.begin(secretID, "version-1")
+	w.must("version-1", rotation.StepCreate)
+	w.refused("version-1", rotation.StepSet, rotation.ClassPrivilege, "GRANT UPDATE ON mysql.* TO "+admin)
+	w.sql("GRANT UPDATE ON mysql.* TO %s", admin)
+	w.until("version-1", rotation.StepFinish)
+	w.equal("at the end")
 }
 
 // TestNamesThatAreTooLong are refused before anything happens.
