@@ -39,9 +39,11 @@ func (m *mariadb) Rights(ctx context.Context, user string) ([]string, error) {
 }
 
 // The table mysql.global_priv is there from MariaDB 10.4 on; mysql.user is a
-// view of it without locking and lifetime.
+// view of it without locking and lifetime, and with 999999.999999 for a longer
+// statement time.
 const optionsOfMaria = `SELECT u.host, ssl_type, ssl_cipher, x509_issuer, x509_subject,
-	max_questions, max_updates, max_connections, max_user_connections, max_statement_time,
+	max_questions, max_updates, max_connections, max_user_connections,
+	CAST(COALESCE(JSON_VALUE(p.Priv, '$.max_statement_time'), 0) AS DECIMAL(20, 6)),
 	COALESCE(JSON_VALUE(p.Priv, '$.account_locked'), 'false') IN ('true', '1'),
 	COALESCE(JSON_VALUE(p.Priv, '$.password_lifetime'), -1)
 	FROM mysql.user u JOIN mysql.global_priv p ON p.host = u.host AND p.user = u.user
@@ -57,7 +59,7 @@ func (m *mariadb) read(ctx context.Context, user string) ([]row, error) {
 	for found.Next() {
 		r := row{account: account{user: user}}
 		var kind, cipher, issuer, subject, seconds string
-		var limits [4]uint64
+		var limits [4]int64
 		var locked bool
 		var lifetime int
 		if err := found.Scan(&r.host, &kind, &cipher, &issuer, &subject, &limits[0], &limits[1], &limits[2], &limits[3],

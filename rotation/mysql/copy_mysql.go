@@ -82,7 +82,7 @@ func (m *mysql) read(ctx context.Context, user string) ([]row, error) {
 	for found.Next() {
 		r := row{account: account{user: user}}
 		var kind, cipher, issuer, subject, locked, lifetime, history, reuse, current string
-		var limits [4]uint64
+		var limits [4]int64
 		var failed, lockDays int
 		var factors bool
 		if err := found.Scan(&r.host, &r.plugin, &kind, &cipher, &issuer, &subject, &limits[0], &limits[1], &limits[2], &limits[3],
@@ -106,7 +106,7 @@ func (m *mysql) read(ctx context.Context, user string) ([]row, error) {
 	return all, m.readRestrictions(ctx, all)
 }
 
-func limitClauses(limits [4]uint64) (clauses []string) {
+func limitClauses(limits [4]int64) (clauses []string) {
 	for i, name := range []string{"MAX_QUERIES_PER_HOUR", "MAX_UPDATES_PER_HOUR", "MAX_CONNECTIONS_PER_HOUR", "MAX_USER_CONNECTIONS"} {
 		clauses = append(clauses, fmt.Sprintf("%s %d", name, limits[i]))
 	}

@@ -176,6 +176,14 @@ func TestRestrictedGrantOption(t *testing.T) {
 	}
 }
 
+// TestLimitsOfMariaDB: one that lets nobody in, and a time that mysql.user shows cut off.
+func TestLimitsOfMariaDB(t *testing.T) {
+	w := newTurns(t, dbserver.MariaDB)
+	w.sql("ALTER USER '%s'@'%%' WITH MAX_USER_CONNECTIONS -1 MAX_STATEMENT_TIME 31536000.5", w.first.Username)
+	w.check(w.copier().CopyUser(t.Context(), w.first, w.clone()))
+	w.equal("after the copy")
+}
+
 // TestMandatoryRole: one that everybody has can't be taken from the other user.
 func TestMandatoryRole(t *testing.T) {
 	w := grantWorld(t, dbserver.MySQL)
