@@ -285,7 +285,7 @@ func (c *conn) carryOut(ctx context.Context, step change, a account) (done bool,
 	if isServer(err, errNoTable) && c.exec(ctx, step.withCreate().statement(a)) == nil {
 		return true, nil
 	}
-	if slices.ContainsFunc([]uint16{errNoTable, errUnknownColumn, errNoRoutine, errMandatoryRole}, func(n uint16) bool { return isServer(err, n) }) {
+	if slices.ContainsFunc([]uint16{errNoDatabase, errNoTable, errUnknownColumn, errNoRoutine, errMandatoryRole}, func(n uint16) bool { return isServer(err, n) }) {
 		return false, nil
 	}
 	return true, err

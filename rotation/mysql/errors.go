@@ -16,6 +16,7 @@ import (
 const (
 	errSyntax         = 1064 // ER_PARSE_ERROR
 	errUnknownColumn  = 1054 // ER_BAD_FIELD_ERROR
+	errNoDatabase     = 1049 // ER_BAD_DB_ERROR
 	errNoTable        = 1146 // ER_NO_SUCH_TABLE
 	errNoRoutine      = 1305 // ER_SP_DOES_NOT_EXIST
 	errMandatoryRole  = 3628 // ER_MANDATORY_ROLE

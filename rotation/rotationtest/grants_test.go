@@ -139,7 +139,7 @@ func TestRightsOnWhatIsGone(t *testing.T) {
 		for _, statement := range []string{
 			"CREATE DATABASE gone", "CREATE TABLE gone.t (a INT)", "CREATE PROCEDURE gone.p() SELECT 1",
 			"GRANT CREATE, SELECT ON gone.t TO " + user, "GRANT UPDATE ON shop.v TO " + user + " WITH GRANT OPTION",
-			"GRANT EXECUTE ON PROCEDURE gone.p TO " + user, "GRANT UPDATE (`b,)`) ON shop.t TO " + user,
+			"GRANT EXECUTE ON PROCEDURE gone.p TO " + user, "GRANT UPDATE (a) ON gone.t TO " + user, "GRANT UPDATE (`b,)`) ON shop.t TO " + user,
 			"DROP DATABASE gone", "DROP VIEW shop.v", "ALTER TABLE shop.t DROP COLUMN `b,)`",
 		} {
 			w.sql("%s", statement)
