@@ -326,7 +326,7 @@ func (s *session) lacks(err error, statement string) error {
 	}
 	admin := quoted(s.login.Username)
 	return rotation.Errorf(rotation.ClassPrivilege,
-		"%s: the administrator needs CREATEROLE (ALTER ROLE %s CREATEROLE), from PostgreSQL 16 on ADMIN OPTION on the roles (GRANT … TO %s WITH ADMIN OPTION), and for REPLICATION to be a superuser or to have it: %w",
+		"%s: the administrator needs CREATEROLE (ALTER ROLE %s CREATEROLE), from PostgreSQL 16 on ADMIN OPTION on the roles (GRANT … TO %s WITH ADMIN OPTION), and for REPLICATION, BYPASSRLS and CREATEDB to be a superuser or to have it: %w",
 		redacted(statement), admin, admin, err)
 }
 

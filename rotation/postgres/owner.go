@@ -31,6 +31,8 @@ type role struct {
 
 	login, super, createRole, replication bool
 
+	createDB, bypassRLS bool // without effect in a session that acts as another role
+
 	limit    int    // CONNECTION LIMIT
 	until    string // VALID UNTIL
 	actsAs   string // the setting "role"
@@ -68,11 +70,11 @@ func serverVersion(text string) (major int) {
 // readRole reads a role by its name.
 func (s *session) readRole(ctx context.Context, name string) (role, error) {
 	r := role{name: name}
-	err := s.conn.QueryRow(ctx, `SELECT oid, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolconnlimit,
+	err := s.conn.QueryRow(ctx, `SELECT oid, rolcanlogin, rolsuper, rolcreaterole, rolreplication, rolcreatedb, rolbypassrls, rolconnlimit,
 		COALESCE(rolvaliduntil::text, 'infinity'),
 		EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid)
 		FROM pg_roles r WHERE rolname = $1`, name).
-		Scan(&r.oid, &r.login, &r.super, &r.createRole, &r.replication, &r.limit, &r.until, &r.depends)
+		Scan(&r.oid, &r.login, &r.super, &r.createRole, &r.replication, &r.createDB, &r.bypassRLS, &r.limit, &r.until, &r.depends)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r, nil
 	}

@@ -181,6 +181,7 @@ func (s *session) membersPhase(p pairing, t rotation.Turns) (phase, error) {
 			made = true
 		}
 		if r.actsAs != p.owner.name {
+			all.statements = append(all.statements, passOnAttributes(r, p)...)
 			all.statements = append(all.statements, s.passOnMemberships(r, p)...)
 		}
 		if r.isMember(p.owner.name) {

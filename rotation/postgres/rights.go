@@ -38,7 +38,8 @@ func (s *session) Rights(ctx context.Context, user string) ([]string, error) {
 
 // lines are the facts about a role that belong to no database.
 func (r role) lines() (lines []string) {
-	for word, is := range map[string]bool{"LOGIN": r.login, "SUPERUSER": r.super, "CREATEROLE": r.createRole, "REPLICATION": r.replication} {
+	for word, is := range map[string]bool{"LOGIN": r.login, "SUPERUSER": r.super, "CREATEROLE": r.createRole, "REPLICATION": r.replication,
+		"CREATEDB": r.createDB && r.actsAs == "", "BYPASSRLS": r.bypassRLS && r.actsAs == ""} {
 		if is {
 			lines = append(lines, word)
 		}

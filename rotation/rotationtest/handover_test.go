@@ -2,6 +2,7 @@ package rotationtest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,6 +106,27 @@ func TestMendOwnershipOfUserMappings(t *testing.T) {
 	}
 	w.sql("CREATE USER MAPPING FOR %s SERVER %s", w.first.Username, server)
 	w.check(w.mend())
+	w.mended("postgres")
+}
+
+// TestMendOwnershipOfAttributes: a session has those of the role that it acts as.
+func TestMendOwnershipOfAttributes(t *testing.T) {
+	w := newTurns(t, dbserver.Postgres)
+	w.oldWay("postgres")
+	w.sql("ALTER ROLE %s CREATEDB", w.first.Username)
+	w.sql("ALTER ROLE %s BYPASSRLS", w.clone())
+	for user, attribute := range map[string]string{w.first.Username: "CREATEDB", w.clone(): "BYPASSRLS"} {
+		if !slices.Contains(w.rights(user), attribute) {
+			t.Errorf("%s is not told of %s", attribute, user)
+		}
+	}
+	w.check(w.mend())
+	w.equal("after the mending")
+	second := w.first
+	second.Username, second.Password = w.clone(), "Second_1aA"
+	for _, l := range []rotation.Login{w.first, second} {
+		w.can(l, "postgres", `DO $$ BEGIN IF NOT (SELECT rolcreatedb AND rolbypassrls FROM pg_roles WHERE rolname = current_user) THEN RAISE 'lost'; END IF; END $$`)
+	}
 	w.mended("postgres")
 }
 
