@@ -285,6 +285,9 @@ func (c *conn) carryOut(ctx context.Context, step change, a account) (done bool,
 	if isServer(err, errNoTable) && c.exec(ctx, step.withCreate().statement(a)) == nil {
 		return true, nil
 	}
+	if isServer(err, errNoRoutineGrant) {
+		return true, nil // MariaDB from 11.3 on takes SHOW CREATE ROUTINE with the others
+	}
 	if slices.ContainsFunc([]uint16{errNoDatabase, errNoTable, errUnknownColumn, errNoRoutine, errMandatoryRole}, func(n uint16) bool { return isServer(err, n) }) {
 		return false, nil
 	}

@@ -19,6 +19,7 @@ const (
 	errNoDatabase     = 1049 // ER_BAD_DB_ERROR
 	errNoTable        = 1146 // ER_NO_SUCH_TABLE
 	errNoRoutine      = 1305 // ER_SP_DOES_NOT_EXIST
+	errNoRoutineGrant = 1403 // ER_NONEXISTING_PROC_GRANT
 	errMandatoryRole  = 3628 // ER_MANDATORY_ROLE
 	errOptionPrevents = 1290 // ER_OPTION_PREVENTS_STATEMENT
 	errCannotUser     = 1396 // ER_CANNOT_USER

@@ -184,6 +184,18 @@ func TestLimitsOfMariaDB(t *testing.T) {
 	w.equal("after the copy")
 }
 
+// TestRoutineRightsAreTakenBack: from MariaDB 11.3 on the last of them goes with the others.
+func TestRoutineRightsAreTakenBack(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, p dbserver.Product) {
+		w := grantWorld(t, p)
+		w.sql("GRANT ALL ON PROCEDURE shop.p TO '%s'@'%%'", w.first.Username)
+		w.rotate("version-1")
+		w.sql("REVOKE ALL ON PROCEDURE shop.p FROM '%s'@'%%'", w.clone())
+		w.rotate("version-2")
+		w.equal("after the rotation")
+	})
+}
+
 // TestMandatoryRole: one that everybody has can't be taken from the other user.
 func TestMandatoryRole(t *testing.T) {
 	w := grantWorld(t, dbserver.MySQL)
