@@ -41,6 +41,11 @@ var (
 // server itself checks it.
 func logIn(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, error) {
 	c, err := pgx.ConnectConfig(ctx, cfg)
+	if other := normalized(cfg.Password); other != cfg.Password && isRefused(err) {
+		cfg = cfg.Copy()
+		cfg.Password = other
+		return pgx.ConnectConfig(ctx, cfg)
+	}
 	if cfg.TLSConfig == nil || !asked(err, inClear) {
 		return c, err
 	}
@@ -78,11 +83,16 @@ func checksItself(ctx context.Context, cfg *pgx.ConnConfig) error {
 		_ = c.Close(ctx)
 		return errElsewhere
 	}
-	var server *pgconn.PgError
-	if errors.As(err, &server) && server.Code == "28P01" {
+	if isRefused(err) {
 		return nil
 	}
 	return elsewhere(err)
+}
+
+// isRefused tells whether the server has looked at its own password, and it is another.
+func isRefused(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == "28P01"
 }
 
 // elsewhere is errElsewhere for a password in clear text that somebody else has

@@ -8,8 +8,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/keyturn/keyturn/rotation"
 )
@@ -65,3 +67,22 @@ func mac(key []byte, message string) []byte {
 	h.Write([]byte(message))
 	return h.Sum(nil)
 }
+
+// normalized is a password as SASLprep (RFC 4013) maps it: so the server and libpq do.
+// The driver leaves compatibility characters, such as ½ and ², as they are.
+func normalized(password string) string {
+	mapped := strings.Map(func(r rune) rune {
+		switch {
+		case r == '\u200b':
+			return ' '
+		case strings.ContainsRune(unmapped, r):
+			return -1
+		}
+		return r
+	}, password)
+	return norm.NFKC.String(mapped)
+}
+
+// unmapped is "Commonly mapped to nothing", table B.1 of RFC 3454.
+const unmapped = "\u00ad\u034f\u1806\u180b\u180c\u180d\u200c\u200d\u2060\ufeff" +
+	"\ufe00\ufe01\ufe02\ufe03\ufe04\ufe05\ufe06\ufe07\ufe08\ufe09\ufe0a\ufe0b\ufe0c\ufe0d\ufe0e\ufe0f"
