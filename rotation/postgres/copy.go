@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/keyturn/keyturn/rotation"
@@ -161,7 +162,36 @@ func provenPassword(ctx context.Context, l rotation.Login) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return l.Password, c.Close()
+	s := c.(*session)
+	defer s.Close()
+	if err := s.exec(ctx, "BEGIN NOT DEFERRABLE"); err != nil { // see notDeferred
+		return "", err
+	}
+	return l.Password, s.namesItsSchema(ctx)
+}
+
+// namesItsSchema refuses a role that finds a schema by "$user" in its search_path: that
+// will mean the owner's name, and applications would miss what they do not name.
+func (s *session) namesItsSchema(ctx context.Context) error {
+	r := setting{name: "search_path"}
+	err := s.conn.QueryRow(ctx, `SELECT current_database(), reset_val FROM pg_settings WHERE name = 'search_path'
+		AND EXISTS (SELECT FROM pg_namespace WHERE nspname = session_user AND has_schema_privilege(oid, 'USAGE'))`).Scan(&r.database, &r.value)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	names := splitNames(r.value)
+	if err != nil || !slices.Contains(names, "$user") {
+		return statementError(ctx, err)
+	}
+	user := s.login.Username
+	for i, name := range names {
+		if name == "$user" {
+			name = user
+		}
+		names[i] = quoted(name)
+	}
+	r.value = strings.Join(names, ", ")
+	return rotation.Errorf(rotation.ClassPolicy, `%s finds the schema %s by "$user", which will mean its owner role: %s`, user, quoted(user), r.set(user))
 }
 
 // mayStandFor returns the owner role that is to be, or that waits to be used.

@@ -120,8 +120,24 @@ func (s *session) pairing(ctx context.Context, t rotation.Turns) (pairing, error
 		return p, rotation.Errorf(rotation.ClassSecret, "the server has neither of the roles %s and %s", t.Current.Username, t.Other)
 	}
 	var err error
-	p.owner, err = s.ownerOf(ctx, p.logins)
-	return p, err
+	if p.owner, err = s.ownerOf(ctx, p.logins); err != nil {
+		return p, err
+	}
+	return p, p.nameTheirSchemas(ctx, t)
+}
+
+// nameTheirSchemas asks the logins that do not act as the owner yet, and can be asked.
+func (p pairing) nameTheirSchemas(ctx context.Context, t rotation.Turns) error {
+	for _, l := range []rotation.Login{t.Current, t.Previous} {
+		acts := slices.ContainsFunc(p.logins, func(r role) bool { return r.name == l.Username && r.actsAs != "" })
+		if l.Password == "" || acts {
+			continue
+		}
+		if _, err := provenPassword(ctx, l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ownerOf is the role that a login acts as already, or that of the usual name.

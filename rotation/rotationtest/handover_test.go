@@ -149,6 +149,33 @@ func TestMendOwnershipOfParameters(t *testing.T) {
 	w.mended("postgres")
 }
 
+// TestSchemaOfTheUser: "$user" will mean the owner, so that applications would miss a
+// schema that they do not name.
+func TestSchemaOfTheUser(t *testing.T) {
+	for _, mend := range []bool{false, true} {
+		w := newTurns(t, dbserver.Postgres)
+		w.can(w.administrator(), "postgres", "CREATE SCHEMA AUTHORIZATION "+w.first.Username)
+		w.t.Cleanup(func() { w.sql("DROP SCHEMA %s CASCADE", w.first.Username) })
+		w.can(w.first, "postgres", "CREATE TABLE goods (n int)")
+		w.store.begin(secretID, "version-1")
+		w.must("version-1", rotation.StepCreate)
+		w.refused("version-1", rotation.StepSet, rotation.ClassPolicy, `SET "search_path" = `)
+		err := w.mend()
+		if rotation.ClassOf(err) != rotation.ClassPolicy {
+			t.Fatalf("mended: %v", err)
+		}
+		_, statement, _ := strings.Cut(err.Error(), ": ")
+		w.sql("%s", statement)
+		if mend {
+			w.check(w.mend())
+		}
+		w.until("version-1", rotation.StepFinish)
+		for _, label := range []string{"AWSCURRENT", "AWSPREVIOUS"} {
+			w.can(w.login(label), "postgres", "SELECT * FROM goods")
+		}
+	}
+}
+
 // TestRoleThatAUserMayNotActAs: its sessions get a warning, and act as the user itself,
 // with what it has. A copy would have nothing.
 func TestRoleThatAUserMayNotActAs(t *testing.T) {
