@@ -11,21 +11,6 @@ import (
 	"github.com/keyturn/keyturn/rotation"
 )
 
-// passOnAttributes gives the owner what no member inherits. The login keeps them, for its
-// open sessions act as the login to their end.
-func passOnAttributes(r role, p pairing) (all []string) {
-	has := p.becoming()
-	for attribute, lacks := range map[string]bool{
-		"CREATEDB": r.createDB && !has.createDB, "BYPASSRLS": r.bypassRLS && !has.bypassRLS, "CREATEROLE": r.createRole && !has.createRole,
-	} {
-		if lacks {
-			all = append(all, "ALTER ROLE "+quoted(p.owner.name)+" "+attribute)
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
 // passOnMemberships gives the owner the roles that a login is a member of: its
 // sessions will act as the owner, with the owner's rights alone.
 func (s *session) passOnMemberships(r role, p pairing) (all []string) {

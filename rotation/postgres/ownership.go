@@ -84,7 +84,7 @@ func (s *session) plan(ctx context.Context, t rotation.Turns) ([]phase, error) {
 	if err != nil {
 		return nil, err
 	}
-	phases := []phase{members}
+	phases := []phase{members, p.attributesPhase()}
 	for _, login := range p.moving() {
 		moved, err := s.movePhases(ctx, login, p)
 		if err != nil {
@@ -197,7 +197,6 @@ func (s *session) membersPhase(p pairing, t rotation.Turns) (phase, error) {
 			made = true
 		}
 		if r.actsAs != p.owner.name {
-			all.statements = append(all.statements, passOnAttributes(r, p)...)
 			all.statements = append(all.statements, s.passOnMemberships(r, p)...)
 		}
 		if r.isMember(p.owner.name) {
@@ -206,6 +205,29 @@ func (s *session) membersPhase(p pairing, t rotation.Turns) (phase, error) {
 		all.statements = append(all.statements, "ALTER ROLE "+quoted(r.name)+" INHERIT", s.grantTo(p.owner.name, r.name))
 	}
 	return all, nil
+}
+
+// attributesPhase gives the owner what no member inherits. It is of its own, so that
+// there is an owner whom a superuser can give what the administrator may not. The logins
+// keep it, for their open sessions act as themselves to their end.
+func (p pairing) attributesPhase() phase {
+	all := phase{database: p.home, reason: "attributes that members do not inherit"}
+	has := p.becoming()
+	for _, r := range p.logins {
+		if p.stands(r) || r.actsAs == p.owner.name {
+			continue
+		}
+		for attribute, lacks := range map[string]bool{
+			"CREATEDB": r.createDB && !has.createDB, "BYPASSRLS": r.bypassRLS && !has.bypassRLS, "CREATEROLE": r.createRole && !has.createRole,
+		} {
+			if lacks {
+				all.statements = append(all.statements, "ALTER ROLE "+quoted(p.owner.name)+" "+attribute)
+			}
+		}
+	}
+	slices.Sort(all.statements)
+	all.statements = slices.Compact(all.statements)
+	return all
 }
 
 func (r role) isMember(of string) bool {

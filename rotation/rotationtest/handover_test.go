@@ -130,6 +130,21 @@ func TestMendOwnershipOfAttributes(t *testing.T) {
 	w.mended("postgres")
 }
 
+// TestMendOwnershipOfAttributesByAnOrdinaryAdmin: there is an owner role for the statement
+// that the error asks a superuser for.
+func TestMendOwnershipOfAttributesByAnOrdinaryAdmin(t *testing.T) {
+	w, _ := oldWayOfAnAdmin(t)
+	w.sql("ALTER ROLE %s BYPASSRLS", w.clone())
+	statement, _, _ := strings.Cut(fmt.Sprint(w.mend()), ": ")
+	if !strings.HasSuffix(statement, "BYPASSRLS") {
+		t.Fatalf("mended: %s", statement)
+	}
+	w.sql("%s", statement)
+	if err := w.mend(); err == nil || strings.Contains(err.Error(), "BYPASSRLS:") {
+		t.Errorf("mended: %v", err)
+	}
+}
+
 // TestMendOwnershipOfParameters: from PostgreSQL 15 on a role may be granted parameters that
 // superusers set.
 func TestMendOwnershipOfParameters(t *testing.T) {
