@@ -219,7 +219,7 @@ func statementHint(cause error) string {
 	case isServer(cause, errReadOnlyTransaction):
 		return "the server is set to transaction_read_only, and the session could not end that: SET GLOBAL transaction_read_only = OFF"
 	case isServer(cause, errLockWait), isServer(cause, errStatementTime):
-		return "it may be that something holds a lock over the whole server, such as a backup (FLUSH TABLES WITH READ LOCK, LOCK INSTANCE FOR BACKUP)"
+		return "it may be that something holds a lock over the whole server, such as a backup (FLUSH TABLES WITH READ LOCK, LOCK INSTANCE FOR BACKUP), or that the server waits for room on a full disk, which its error log tells"
 	case isServer(cause, errUserLimit):
 		return "ALTER USER … WITH MAX_QUERIES_PER_HOUR or MAX_UPDATES_PER_HOUR raises it"
 	case isServer(cause, errNotValid), isServer(cause, errHistory):
