@@ -1,8 +1,10 @@
 package sqldb
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 )
 
@@ -77,34 +79,46 @@ func (db *DB) cutLog() {
 	defer db.emptying.Store(false)
 	select {
 	case s := <-db.writer: // nobody commits meanwhile
-		_ = cutZeros(db.path)
+		_ = cutZeros(db.path + "-wal")
 		_ = s.run(`PRAGMA wal_checkpoint(TRUNCATE)`)
 		db.writer <- s
 	case <-db.closing.begun:
 	}
 }
 
-// cutZeros cuts the log off behind its last frame. The size of a page and the number
-// of frames are in its index ("The WAL-Index File Format" in SQLite's documentation).
+// cutZeros cuts the log off behind its last frame. Its index would tell where that is,
+// but whoever closes a file gives up the process's locks on it, and another process
+// that opens the database, as for a backup, would begin the index anew under this one.
 func cutZeros(path string) error {
-	index, err := os.Open(path + "-shm")
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	defer index.Close()
-	var head [20]byte
-	if _, err := index.ReadAt(head[:], 0); err != nil {
-		return err
+	end, err := endOfFrames(f)
+	if err == nil {
+		err = f.Truncate(end)
 	}
-	page, frames := int64(binary.NativeEndian.Uint16(head[14:])), int64(binary.NativeEndian.Uint32(head[16:]))
-	if page == 1 { // what 65,536 is written as
-		page = 1 << 16
+	return errors.Join(err, f.Close())
+}
+
+// endOfFrames is where the last frame ends that has the log's salt ("The WAL File Format"
+// in SQLite's documentation).
+func endOfFrames(log io.ReaderAt) (int64, error) {
+	var head [32]byte
+	if _, err := log.ReadAt(head[:], 0); err != nil {
+		return 0, err
 	}
-	end := 32 + frames*(24+page)
-	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() <= end {
-		return err
+	page, salt := int64(binary.BigEndian.Uint32(head[8:])), head[16:24]
+	for at := int64(len(head)); ; at += 24 + page {
+		var frame [24]byte
+		_, err := log.ReadAt(frame[:], at)
+		if binary.BigEndian.Uint32(frame[:]) == 0 || !bytes.Equal(frame[8:16], salt) {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return at, err
+		}
 	}
-	return os.Truncate(path+"-wal", end)
 }
 
 // lengthenLog writes zeros behind the end of the log, step by step: commits go on

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -196,6 +198,53 @@ func TestFullDiskGetsWhatTheLogTakes(t *testing.T) {
 	}
 	if err := store(1000); err != nil {
 		t.Error(err)
+	}
+	renew := func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(ctx, `DELETE FROM numbers`)
+		return errors.Join(err, insert(ctx, 1)(tx))
+	}
+	for ended, more := elsewhere(t, path), true; more; { // a backup beside it does no harm
+		if err := db.Write(ctx, renew); err != nil || count(t, db) != 1 {
+			t.Fatalf("beside another process: %v", err)
+		}
+		select {
+		case <-ended:
+			more = false
+		default:
+		}
+	}
+}
+
+// elsewhere has other processes read the database, one after the other, until the
+// channel that it returns is closed.
+func elsewhere(t *testing.T, path string) <-chan struct{} {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 20 {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestReadElsewhere$")
+			cmd.Env = append(os.Environ(), "SQLDB_READ="+path)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		}
+	}()
+	return ended
+}
+
+// TestReadElsewhere is one of the processes of elsewhere.
+func TestReadElsewhere(t *testing.T) {
+	path := os.Getenv("SQLDB_READ")
+	if path == "" {
+		t.Skip("run by others")
+	}
+	err := sqldb.ReadFile(t.Context(), path, func(tx *sqldb.Tx) error {
+		var n int
+		return tx.QueryRow(t.Context(), `SELECT COUNT(*) FROM numbers`).Scan(&n)
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
