@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
@@ -153,12 +154,20 @@ func (d *deployment) onlySecret(ctx context.Context) error {
 			return err
 		}
 		for _, s := range page.SecretList {
-			if name := aws.ToString(s.Name); name != d.cfg.secret && aws.ToString(s.Description) == d.description() && aws.ToBool(s.RotationEnabled) {
+			if name := aws.ToString(s.Name); name != d.cfg.secret && d.rotatesLogin(s) {
 				return d.secondSecret(name)
 			}
 		}
 	}
 	return nil
+}
+
+// rotatesLogin tells whether a secret holds the cluster's login and rotates. A replica
+// holds that of a cluster of its primary's region.
+func (d *deployment) rotatesLogin(s smtypes.SecretListEntry) bool {
+	at, _ := arn.Parse(aws.ToString(s.ARN))
+	replica := s.PrimaryRegion != nil && *s.PrimaryRegion != at.Region
+	return !replica && aws.ToBool(s.RotationEnabled) && aws.ToString(s.Description) == d.description()
 }
 
 func (d *deployment) secondSecret(first string) error {
