@@ -48,7 +48,7 @@ type rotationStatus struct {
 	Passwords *keyturnapi.RotationPasswords `json:",omitzero"`
 
 	running  *keyturnapi.RotationRun // the step that runs now; Next is when it runs again if its worker is gone
-	recorded bool                    // a keyturn server has told of it
+	recorded bool                    // a keyturn server has told of it; of a replica it tells at its primary
 }
 
 // stepError is a failure that no later success has made up for.
@@ -204,7 +204,7 @@ func statusOf(s *secretsmanager.DescribeSecretOutput, records *keyturnapi.ListRo
 		Strategy:         records.Strategy, LastError: lastError(records.Runs).since(records.FailingSince), Next: records.Next,
 		CurrentVersionID: current, NextRotationAt: records.RotateAt, PendingSince: records.PendingSince,
 		LastTest: lastTest(records.TestedAt, current), Passwords: records.Passwords,
-		recorded: records.ARN != "",
+		recorded: records.ARN != "" && !isReplica(aws.ToString(s.PrimaryRegion), aws.ToString(s.ARN)),
 	}.mended()
 }
 
@@ -293,15 +293,24 @@ func (a *app) writeStatus(s rotationStatus) error {
 		f.add("Failed at", fmt.Sprintf("%s, attempt %d", a.when(&e.At), e.Attempt))
 		f.add("Failing since", a.when(e.Since))
 	}
-	if e := s.LastError; e != nil {
-		f.add("What to do", e.Advice)
-	}
+	f.add("What to do", s.advice())
 	if r := s.running; r != nil {
 		f.add("Under way", fmt.Sprintf("%s since %s, attempt %d", r.Step, a.when(&r.Started), r.Attempt))
 	} else if s.Next != nil && (s.Next.Step != rotation.StepCreate || s.PendingVersionID != "") {
 		f.add("Next step", fmt.Sprintf("%s at %s, attempt %d", s.Next.Step, a.when(&s.Next.At), s.Next.Attempt))
 	}
 	return a.writeTable(f)
+}
+
+// advice is how to mend the last error, or what is stuck without one.
+func (s rotationStatus) advice() string {
+	switch {
+	case s.LastError != nil:
+		return s.LastError.Advice
+	case s.State == stateStuck:
+		return "keyturn rotation repair " + s.Name + " completes it, begins it again or drops what is left; --dry-run tells which."
+	}
+	return ""
 }
 
 // nextRotation tells the moment and the window that AWS speaks of.

@@ -215,8 +215,11 @@ func listRotating(ctx context.Context, client *secretsmanager.Client, tags []str
 
 // isPrimary leaves replicas out: their primary is rotated, in its region.
 func isPrimary(s types.SecretListEntry) bool {
-	region := aws.ToString(s.PrimaryRegion)
-	return region == "" || strings.Contains(aws.ToString(s.ARN), ":secretsmanager:"+region+":")
+	return !isReplica(aws.ToString(s.PrimaryRegion), aws.ToString(s.ARN))
+}
+
+func isReplica(primaryRegion, arn string) bool {
+	return primaryRegion != "" && !strings.Contains(arn, ":secretsmanager:"+primaryRegion+":")
 }
 
 func hasTags(have []types.Tag, wanted []string) bool {

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/keyturn/keyturn/keyturnapi"
 	"github.com/keyturn/keyturn/rotation"
@@ -64,5 +68,25 @@ func TestState(t *testing.T) {
 				t.Errorf("it is %s since %v, want %s since %v", s.State, s.StateSince, tc.want, tc.since)
 			}
 		})
+	}
+}
+
+// The records of a replica's rotation are its primary's: that there are none here says
+// nothing.
+func TestStateOfAReplica(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	begun := now.Add(-time.Minute)
+	arn := "arn:aws:secretsmanager:us-west-2:000000000000:secret:prod/db-AbCdEf"
+	s := statusOf(&secretsmanager.DescribeSecretOutput{ARN: &arn, PrimaryRegion: aws.String("us-east-1"), RotationEnabled: aws.Bool(true),
+		VersionIdsToStages: map[string][]string{"v": {stagePending}}}, &keyturnapi.ListRotationsOutput{ARN: arn, PendingSince: &begun}).judged(now)
+	if s.State != stateUnderWay {
+		t.Errorf("it is %s", s.State)
+	}
+}
+
+func TestAdviceOnWhatIsStuckWithoutAnError(t *testing.T) {
+	s := rotationStatus{Name: "prod/db", PendingVersionID: "v", recorded: true}.judged(time.Now())
+	if !strings.Contains(s.advice(), "keyturn rotation repair prod/db ") {
+		t.Errorf("it is %s, and what to do is %q", s.State, s.advice())
 	}
 }
