@@ -101,7 +101,7 @@ func compare(ctx context.Context, t rotation.Turns) (Report, error) {
 		return r, err
 	}
 	if len(current) == 0 {
-		return r, rotation.Errorf(rotation.ClassSecret, "the server has no user %s: create it, or correct the key username of the secret", r.CurrentUser)
+		return r, rotation.Errorf(rotation.ClassSecret, "the server has no user %s: rotate, so that the other user takes its turn and the next rotation makes this one anew; or correct the key username of the secret", r.CurrentUser)
 	}
 	other, err := reader.Rights(ctx, r.OtherUser)
 	if err != nil {

@@ -71,7 +71,7 @@ func (a Alternating) Apply(ctx context.Context, c Change) error {
 	if !ok {
 		return Errorf(ClassPolicy, "strategy %s is not possible with the engine %s", StrategyAlternatingUsers, c.Pending.Engine)
 	}
-	if err := copier.CopyUser(ctx, c.Current, c.Pending.Username); err != nil {
+	if err := level(ctx, copier, c); err != nil {
 		return err
 	}
 	if err := c.Session.SetPassword(ctx, c.Pending.Username, c.Pending.Password); err != nil {
@@ -84,11 +84,22 @@ func (a Alternating) Apply(ctx context.Context, c Change) error {
 // password was valid, and brings the rights level with what they are now.
 func (a Alternating) Settle(ctx context.Context, c Change) error {
 	if copier, ok := c.Session.(UserCopier); ok {
-		if err := copier.CopyUser(ctx, c.Current, c.Pending.Username); err != nil {
+		if err := level(ctx, copier, c); err != nil {
 			return err
 		}
 	}
 	return a.Finish(ctx, c)
+}
+
+// level brings the pending user level with the current one. If that is not there, since
+// the database was restored to a time before it was made, the pending one keeps what it
+// has, and the next rotation makes the other.
+func level(ctx context.Context, copier UserCopier, c Change) error {
+	err := copier.CopyUser(ctx, c.Current, c.Pending.Username)
+	if errors.Is(err, ErrNoUser) {
+		return nil
+	}
+	return err
 }
 
 // Finish ends second passwords that the strategy DualPassword has left: that of

@@ -1,6 +1,9 @@
 package rotation
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // StepHeal is keyturn's own: it sets the database's password to the value of
 // AWSCURRENT, after somebody has changed it behind the secret's back. It needs
@@ -35,7 +38,11 @@ func (f *Function) healBy(ctx context.Context, e Event, s staging, cur document)
 	}
 	defer session.Close()
 	c := Change{Session: session, Engine: f.Engine, Current: as, Pending: cur.login}
-	if err := (SingleUser{}).Apply(ctx, c); err != nil {
+	err = SingleUser{}.Apply(ctx, c)
+	if errors.Is(err, ErrNoUser) && cur.strategy == StrategyAlternatingUsers {
+		return Result{}, Errorf(ClassSecret, "%w %s; rotate instead: the other user takes its turn, and the next rotation makes this one anew", ErrNoUser, cur.login.Username)
+	}
+	if err != nil {
 		return Result{}, explain("setting the password to the value of AWSCURRENT", err)
 	}
 	return Result{Strategy: StrategySingleUser}, nil

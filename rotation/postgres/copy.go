@@ -44,7 +44,7 @@ func (s *session) copying(ctx context.Context, from rotation.Login, to string) f
 			return err
 		}
 		if have.oid == 0 {
-			return rotation.Errorf(rotation.ClassSecret, "the server has no role %s: create it, or correct the key username of the secret", from.Username)
+			return rotation.NoUser(from.Username)
 		}
 		if !have.login {
 			return rotation.Errorf(rotation.ClassPolicy, "the role %s may not log in, and so no copy of it shall: ALTER ROLE %s LOGIN", have.name, quoted(have.name))
