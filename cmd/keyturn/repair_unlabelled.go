@@ -12,22 +12,31 @@ import (
 // database, or may have come there: its rotation was given up while setSecret ran or
 // after it, because somebody had stored another value, say; such a value may also have
 // taken AWSPREVIOUS from the version that a crash in setSecret had left valid; or the
-// database was restored. Empty: there is none, or a login with a label is live.
+// database was restored. One that was given AWSPENDING has been tried, so it is the next
+// older one then. Empty: there is none, or a login with a label is live.
 func unlabelled(runs []keyturnapi.RotationRun, logins []rotation.LoginProof) string {
 	live := func(l rotation.LoginProof) bool { return l.Outcome == rotation.LoginLive }
 	if slices.ContainsFunc(logins, live) {
 		return ""
 	}
-	labelled := map[string]bool{}
+	stages := map[string][]string{}
 	for _, l := range logins {
-		labelled[l.VersionID] = true
+		stages[l.VersionID] = l.Stages
 	}
+	found := ""
 	for _, r := range runs { // the newest first
-		if r.Kind == kindRotation && r.Step == rotation.StepSet && r.Outcome != outcomeFailed && !labelled[r.VersionID] {
-			return r.VersionID
+		if r.Kind != kindRotation || r.Step != rotation.StepSet || r.Outcome == outcomeFailed {
+			continue
+		}
+		labels, labelled := stages[r.VersionID]
+		switch {
+		case slices.Equal(labels, []string{stagePending}):
+			found = ""
+		case found == "" && !labelled:
+			found = r.VersionID
 		}
 	}
-	return ""
+	return found
 }
 
 // unlabelledText says how such a version becomes one that can be repaired, while
