@@ -68,8 +68,9 @@ func (f *Function) healer(ctx context.Context, e Event, s staging, cur document)
 			return session, as, err
 		}
 	}
-	return nil, Login{}, Errorf(ClassSecret, "none of the secret's versions logs in, so it takes an administrator: "+
-		"name its secret in the key masterarn of the secret, or set the password in the database by hand")
+	return nil, Login{}, Errorf(ClassSecret, "neither AWSPREVIOUS nor AWSPENDING logs in, so it takes an administrator: "+
+		"name its secret in the key masterarn of the secret, or set the password in the database by hand; "+
+		"if the database was restored, keyturn rotation repair names older versions to try")
 }
 
 // staged returns a label's login, or none if it belongs to another account or
