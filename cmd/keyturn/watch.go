@@ -183,7 +183,7 @@ func (w *watch) failure() error {
 	if !untouched(w.runs) {
 		return guided{err: err, code: exitRotationUnknown, hint: "It may have changed the password in the database already.\n" + w.later()}
 	}
-	return guided{err: err, code: exitRotationFailed, hint: "It changed nothing in the database.\n" + w.later()}
+	return guided{err: err, code: exitRotationFailed, hint: "In the database the password of AWSCURRENT is what it was.\n" + w.later()}
 }
 
 func classText(r keyturnapi.RotationRun) string {
