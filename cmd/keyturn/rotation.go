@@ -97,7 +97,8 @@ by what is due next. --tag chooses among them. The states:
   off            the rotation was cancelled
   ok
 
---failing shows the first four alone, and ends with exit code 3 if there are any.`
+--failing shows the first four alone, and ends with exit code 3 if there are any,
+or 8 if there may be some that you may not see.`
 
 func newRotationStatusCommand(a *app) *cobra.Command {
 	var flags statusFlags

@@ -163,11 +163,16 @@ func byTime(x, y *time.Time) int {
 	return x.Compare(*y)
 }
 
-// writeTroubles ends with exit code 3 if there are any.
+// writeTroubles ends with exit code 3 if there are any, and as what is denied if there may
+// be some that the caller may not see.
 func (o *overview) writeTroubles() error {
 	found := slices.DeleteFunc(slices.Clone(o.all), func(s rotationStatus) bool { return !s.inTrouble() })
-	if err := o.write(found); err != nil || len(found) == 0 {
+	err := o.write(found)
+	switch {
+	case err != nil || len(found) == 0 && o.hidden == 0:
 		return err
+	case len(found) == 0:
+		return guided{err: errors.New("nobody knows whether all rotations are well"), hint: "It asks for keyturn:ListRotations on each secret.", code: exitDenied}
 	}
 	return guided{err: fmt.Errorf("%d of %d rotations need somebody", len(found), len(o.all)),
 		hint: "\"keyturn rotation status SECRET\" tells of each what to do.", code: exitFound}
