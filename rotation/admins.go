@@ -21,11 +21,17 @@ type Admins struct {
 // idleSession is a session without work, until end closes it.
 type idleSession struct {
 	Session
-	end *time.Timer
+	since time.Time // it is open
+	end   *time.Timer
 }
 
-// idleAdmin is how long a session stays open without work.
-const idleAdmin = 2 * time.Second
+const (
+	// idleAdmin is how long a session stays open without work.
+	idleAdmin = 2 * time.Second
+	// oldestAdmin is how old a session gets that is used: after a failover the server's
+	// name means another one, and the old one may still take changes.
+	oldestAdmin = 10 * time.Second
+)
 
 // Prober is the ability of some sessions to tell whether the server still answers.
 // Other sessions are not kept.
@@ -33,18 +39,18 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
-// take returns a session that answers, or nil.
-func (a *Admins) take(ctx context.Context, l Login) Session {
+// take returns a session that answers, or nil, and since when it is open.
+func (a *Admins) take(ctx context.Context, l Login) (Session, time.Time) {
 	for s := a.pop(l); s != nil; s = a.pop(l) {
-		if s.(Prober).Probe(ctx) == nil {
-			return s
+		if s.Session.(Prober).Probe(ctx) == nil {
+			return s.Session, s.since
 		}
 		_ = s.Close()
 	}
-	return nil
+	return nil, time.Time{}
 }
 
-func (a *Admins) pop(l Login) Session {
+func (a *Admins) pop(l Login) *idleSession {
 	if a == nil {
 		return nil
 	}
@@ -57,23 +63,23 @@ func (a *Admins) pop(l Login) Session {
 	last := all[len(all)-1]
 	last.end.Stop()
 	a.set(l, all[:len(all)-1])
-	return last.Session
+	return last
 }
 
-// put keeps a session, if it can be.
-func (a *Admins) put(l Login, s Session) {
-	if _, can := s.(Prober); a == nil || !can || !a.keep(l, s) {
+// put keeps a session that is open since then, if it can be.
+func (a *Admins) put(l Login, s Session, since time.Time) {
+	if _, can := s.(Prober); a == nil || !can || time.Since(since) > oldestAdmin || !a.keep(l, s, since) {
 		_ = s.Close()
 	}
 }
 
-func (a *Admins) keep(l Login, s Session) bool {
+func (a *Admins) keep(l Login, s Session, since time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return false
 	}
-	idle := &idleSession{Session: s}
+	idle := &idleSession{Session: s, since: since}
 	idle.end = time.AfterFunc(idleAdmin, func() { a.drop(l, idle) })
 	a.set(l, append(a.idle[l], idle))
 	return true
@@ -124,6 +130,7 @@ func (a *Admins) set(l Login, all []*idleSession) {
 type administrator struct {
 	Session
 	login  Login
+	since  time.Time // the session is open
 	shared *Admins
 }
 
@@ -133,7 +140,7 @@ func (a administrator) done(err error) {
 		_ = a.Close()
 		return
 	}
-	a.shared.put(a.login, a.Session)
+	a.shared.put(a.login, a.Session, a.since)
 }
 
 // errUnfinished is the end of what panicked.
@@ -154,11 +161,12 @@ func (f *Function) asAdmin(ctx context.Context, cur document) (administrator, er
 	if err != nil {
 		return administrator{}, err
 	}
-	session := f.Admins.take(ctx, login)
+	session, since := f.Admins.take(ctx, login)
 	if session == nil {
+		since = time.Now()
 		session, err = f.connectAs(ctx, login)
 	}
-	return administrator{session, login, f.Admins}, err
+	return administrator{session, login, since, f.Admins}, err
 }
 
 // connectAdmin logs in by the secret masterarn.
