@@ -29,7 +29,8 @@ const (
 	// idleAdmin is how long a session stays open without work.
 	idleAdmin = 2 * time.Second
 	// oldestAdmin is how old a session gets that is used: after a failover the server's
-	// name means another one, and the old one may still take changes.
+	// name means another one, and the old one may still take changes. As with
+	// idleAdmin it is the machine's time that counts: connections know no other clock.
 	oldestAdmin = 10 * time.Second
 )
 

@@ -233,11 +233,11 @@ func elsewhere(t *testing.T, path string) <-chan struct{} {
 	return ended
 }
 
-// TestReadElsewhere is one of the processes of elsewhere.
+// TestReadElsewhere is one of the processes of elsewhere; by itself it has nothing to read.
 func TestReadElsewhere(t *testing.T) {
 	path := os.Getenv("SQLDB_READ")
 	if path == "" {
-		t.Skip("run by others")
+		return
 	}
 	err := sqldb.ReadFile(t.Context(), path, func(tx *sqldb.Tx) error {
 		var n int
